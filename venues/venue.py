@@ -1,0 +1,42 @@
+"""The Protocol that every price source implements; `tests/test_venue_contract.py` runs over all of them.
+
+All times are aware UTC market times, all prices USD. A venue never answers for a time after `now`, never invents
+a price, and holds no per-run state beyond caches: the same question at the same `now` gets the same answer in
+every process.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from values.instrument import Instrument
+from values.quote import Bar, Interval, MarketSession, Quote
+
+
+class Venue(Protocol):
+    @property
+    def name(self) -> str:
+        """`simulated`, `replay` or `live`, as the run row has it."""
+
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Everything listed, in symbol order."""
+
+    def instrument(self, symbol: str) -> Instrument:
+        """The instrument of a normalised symbol. Raises UnknownSymbol."""
+
+    def quote(self, symbol: str, now: datetime) -> Quote:
+        """The last price at `now`; `as_of <= now`.
+
+        `stale` when older than the venue promises (a closed symbol of a replay shows its last complete close).
+        Raises UnknownSymbol, or VenueUnavailable when there is no price to give.
+        """
+
+    def bars(self, symbol: str, interval: Interval, count: int, now: datetime) -> tuple[Bar, ...]:
+        """The last `count` bars that were complete at `now` (`end <= now`), oldest first; fewer where history is short.
+
+        Raises UnknownSymbol; Refused `bad_interval` for an interval finer than the venue's own.
+        """
+
+    def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
+        """Whether `symbol`, or with None any instrument, trades at `now`. Raises UnknownSymbol."""
