@@ -20,6 +20,7 @@ class Refused(ValueError):
         super().__init__(f"{code}: {sentence}")
         self.code = code
         self.sentence = sentence
+        self.is_on_record = False  # set once a refusals row holds it, so that it is recorded once
 
 
 class UnknownSymbol(Refused):

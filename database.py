@@ -1,0 +1,344 @@
+"""The store: one SQLite file that holds one run, its transactions and the floor's named operations on it.
+
+`Store.read` is a consistent snapshot, `Store.write` a durable transaction that takes its fair turn and is rolled back
+whole by any exception. Cash and holdings are changed by the ledger alone: `write_account` opens an account or changes
+its strategy and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from store import tables
+from store.engine import WRITES, explained, make_engine
+from store.migrate import is_current, upgrade
+from store.turns import WAIT_S, try_turn, turn
+from values.clock import Anchor, Clock, ReplayClock, ScaledClock, SystemClock, wall_now
+from values.errors import Refused, StoreUnusable
+from values.log import LogRow
+from values.money import STARTING_BALANCE
+from values.settings import MarketKind
+
+AccountKind = Literal["trader", "client", "baseline"]
+Actor = Literal["floor", "client", "operator", "baseline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a store was made for. `history_hash` is a replay's price file; `cycle_slot` the last cycle's market time."""
+
+    market: MarketKind
+    seed: int
+    history_hash: str | None
+    history_name: str | None
+    made_at: datetime
+    started_at: datetime
+    anchor: Anchor
+    cycle: int
+    cycle_slot: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a store that does not exist yet is to be made for."""
+
+    market: MarketKind = "simulated"
+    seed: int | None = None
+    history_hash: str | None = None
+    history_name: str | None = None
+    started_at: datetime | None = None
+
+
+class Store:
+    """One run's database. Safe to use from several threads and processes."""
+
+    def __init__(self, path: Path, new_run: NewRun | None = None) -> None:
+        """Open the store at `path`; with `new_run`, make it when it is not there.
+
+        Raises StoreUnusable with what to do for every store that can't be used.
+        """
+        self.path = path
+        self._turns = path.with_name(path.name + ".lock")
+        if new_run is None and not path.exists():
+            raise StoreUnusable(f"there is no store at {path}: start the floor, or `trading-floor accounts open NAME`")
+        if not path.parent.is_dir():
+            raise StoreUnusable(f"the store {path} is in a folder that does not exist: make it, or change DATABASE_URL")
+        self._engine = make_engine(path)
+        self.migrated_copy: Path | None = None
+        try:
+            self._prepare(new_run)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def _prepare(self, new_run: NewRun | None) -> None:
+        with self.read() as connection:
+            if is_current(connection) and self._run_row(connection) is not None:
+                return
+        with self.write() as connection:
+            if not is_current(connection):
+                self.migrated_copy = upgrade(connection, self.path)
+            if self._run_row(connection) is None:
+                if new_run is None:
+                    raise StoreUnusable(f"the store {self.path} was never set up: remove the file and start the floor")
+                connection.execute(insert(tables.run).values(_first_run_row(new_run)))
+        os.chmod(self.path, 0o600)  # noqa: PTH101 - rationales and strategies are the owner's alone
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A snapshot; what is read in it belongs together."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise explained(error, self.path) from error
+
+    @contextmanager
+    def write(self, timeout_s: float = WAIT_S) -> Iterator[Connection]:
+        """A durable transaction in its fair turn. Keep network and model calls out of it. Raises StoreBusy."""
+        try:
+            with turn(self._turns, timeout_s), self._engine.connect() as plain:
+                connection = plain.execution_options(**{WRITES: True})
+                with connection.begin():
+                    yield connection
+        except DBAPIError as error:
+            raise explained(error, self.path) from error
+        except OSError as error:
+            raise StoreUnusable(f"the store {self.path}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _run_row(self, connection: Connection) -> Row[tuple[object, ...]] | None:
+        return connection.execute(select(tables.run)).one_or_none()
+
+    def run(self) -> Run:
+        with self.read() as connection:
+            row = connection.execute(select(tables.run)).one()
+        return Run(
+            market=row.market,
+            seed=row.seed,
+            history_hash=row.history_hash,
+            history_name=row.history_name,
+            made_at=row.made_at,
+            started_at=row.started_at,
+            anchor=Anchor(row.anchor_wall, row.anchor_market, row.factor, row.fast_until),
+            cycle=row.cycle,
+            cycle_slot=row.cycle_slot,
+        )
+
+    def clock(self) -> Clock:
+        """The run's clock, the same in every process that opens this store."""
+        market = self.run().market
+        if market == "live":
+            return SystemClock()
+        if market == "replay":
+            return ReplayClock(lambda: self.run().anchor.market)
+        return ScaledClock(lambda: self.run().anchor)
+
+    def anchor(self, market: datetime, factor: int, fast_for: timedelta) -> None:
+        """Re-anchor the run's clock: from now on it is `market`, and fast for as long as `fast_for`. The floor's alone.
+
+        Raises ValueError when market time would go back.
+        """
+        wall = wall_now()
+        with self.write() as connection:
+            row = connection.execute(select(tables.run)).one()
+            if market < row.anchor_market:
+                raise ValueError(f"market time would go back from {row.anchor_market} to {market}")
+            connection.execute(
+                update(tables.run).values(
+                    anchor_wall=wall, anchor_market=market, factor=factor, fast_until=wall + fast_for
+                )
+            )
+
+    def keep_fast(self, fast_for: timedelta) -> None:
+        """The floor's heartbeat: the clock stays fast for `fast_for` from now."""
+        with self.write() as connection:
+            connection.execute(update(tables.run).values(fast_until=wall_now() + fast_for))
+
+    def begin_cycle(self, slot: datetime) -> int:
+        """Record that the cycle of market time `slot` begins; its number, from 1."""
+        with self.write() as connection:
+            number = int(connection.execute(select(tables.run.c.cycle)).scalar_one()) + 1
+            connection.execute(update(tables.run).values(cycle=number, cycle_slot=slot))
+        return number
+
+    def hold_floor(self) -> int | None:
+        """A descriptor that holds this store's floor, or None when another floor does; `floor_holder` says which."""
+        descriptor = try_turn(self._floor_lock)
+        if descriptor is not None:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} since {wall_now():%Y-%m-%d %H:%M:%S} UTC".encode())
+        return descriptor
+
+    def floor_holder(self) -> str:
+        return self._floor_lock.read_text() if self._floor_lock.exists() else "nobody"
+
+    @property
+    def _floor_lock(self) -> Path:
+        return self.path.with_name(self.path.name + ".floor.lock")
+
+    def history_path(self, history_hash: str) -> Path:
+        """Where this store's run keeps the indexed form of its price file."""
+        return self.path.with_name(f"{self.path.name}.history-{history_hash[:16]}")
+
+    def backup(self, target: Path) -> None:
+        """A consistent copy, also while the floor writes. Raises Refused `exists` rather than overwrite."""
+        if target.exists():
+            raise Refused("exists", f"{target} exists already; name a new file")
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+
+
+def _first_run_row(new_run: NewRun) -> dict[str, object]:
+    wall = wall_now()
+    market = new_run.started_at or wall.replace(microsecond=0)
+    return {
+        "id": 1,
+        "market": new_run.market,
+        "seed": secrets.randbits(32) if new_run.seed is None else new_run.seed,
+        "history_hash": new_run.history_hash,
+        "history_name": new_run.history_name,
+        "made_at": wall,
+        "started_at": market,
+        "anchor_wall": wall,
+        "anchor_market": market,
+        "factor": 1,
+        "fast_until": wall,
+        "cycle": 0,
+        "cycle_slot": None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """An account's current state as the store keeps it. USD; `deposited` is what was paid in."""
+
+    name: str
+    kind: AccountKind
+    state: Literal["active", "reducing", "halted"]
+    state_reason: str
+    paused: bool
+    cash: Decimal
+    realised: Decimal
+    deposited: Decimal
+    strategy: str
+    opened_at: datetime
+
+
+def account_record(connection: Connection, name: str) -> AccountRecord | None:
+    """The account within the caller's transaction, None when there is none."""
+    table = tables.accounts.c
+    row = connection.execute(
+        select(
+            table.name, table.kind, table.state, table.state_reason, table.paused, table.cash, table.realised,
+            table.deposited, table.strategy, table.opened_at,
+        ).where(table.name == name)
+    ).one_or_none()
+    return None if row is None else AccountRecord(*row)
+
+
+def read_account(store: Store, name: str) -> AccountRecord | None:
+    with store.read() as connection:
+        return account_record(connection, name)
+
+
+def write_account(
+    store: Store,
+    name: str,
+    *,
+    strategy: str,
+    actor: Actor,
+    kind: AccountKind = "client",
+    limits: Mapping[str, Decimal | None] | None = None,
+    balance: Decimal = STARTING_BALANCE,
+    session_id: str | None = None,
+) -> bool:
+    """Open the account `name` with `balance` USD, or change the strategy of the one that is there; whether it is new.
+
+    Never changes the cash or holdings of an account that exists; `kind`, `limits` and `balance` are for a new one.
+    """
+    clock = store.clock()
+    now, wall = clock.now(), clock.wall()
+    acted = {"actor": actor, "market_time": now, "wall_time": wall}
+    with store.write() as connection:
+        is_new = account_record(connection, name) is None
+        if is_new:
+            connection.execute(
+                insert(tables.accounts).values(
+                    name=name, kind=kind, state="active", state_reason="", paused=False, cash=balance,
+                    realised=Decimal(0), deposited=balance, strategy=strategy, opened_at=now,
+                )
+            )
+            connection.execute(
+                insert(tables.transactions).values(
+                    account=name, kind="deposit", amount=balance, realised=Decimal(0), cash_after=balance,
+                    rationale="opening deposit", **acted,
+                )
+            )
+            for key, value in (limits or {}).items():
+                connection.execute(insert(tables.limits).values(account=name, key=key, value=value, **acted))
+        else:
+            connection.execute(
+                update(tables.accounts).where(tables.accounts.c.name == name).values(strategy=strategy)
+            )
+        connection.execute(
+            insert(tables.strategies).values(account=name, strategy=strategy, session_id=session_id, **acted)
+        )
+    return is_new
+
+
+def insert_log(connection: Connection, rows: Sequence[LogRow]) -> None:
+    """Log rows within the caller's transaction."""
+    if rows:
+        connection.execute(insert(tables.logs), [asdict(row) for row in rows])
+
+
+def write_log(store: Store, rows: Sequence[LogRow]) -> None:
+    with store.write() as connection:
+        insert_log(connection, rows)
+
+
+def read_log(store: Store, account: str | None = None, after_id: int = 0, limit_rows: int = 100) -> list[tuple[int, LogRow]]:
+    """The newest log rows after `after_id`, oldest first, each with its id; at most `limit_rows`."""
+    table = tables.logs.c
+    query = select(tables.logs).where(table.id > after_id).order_by(table.id.desc()).limit(limit_rows)
+    if account is not None:
+        query = query.where(table.account == account)
+    with store.read() as connection:
+        found = connection.execute(query).mappings().all()
+    return [(row["id"], LogRow(**{key: value for key, value in row.items() if key != "id"})) for row in reversed(found)]
+
+
+def write_market(store: Store, key: str, value: str, market_time: datetime) -> None:
+    """Keep a market answer under `key`, in place of the one that was there."""
+    table = tables.market_cache
+    with store.write() as connection:
+        changed = connection.execute(
+            update(table).where(table.c.key == key).values(value=value, market_time=market_time, wall_time=wall_now())
+        )
+        if changed.rowcount == 0:
+            connection.execute(
+                insert(table).values(key=key, value=value, market_time=market_time, wall_time=wall_now())
+            )
+
+
+def read_market(store: Store, key: str) -> tuple[str, datetime] | None:
+    """The market answer kept under `key` and its market time."""
+    table = tables.market_cache.c
+    with store.read() as connection:
+        row = connection.execute(select(table.value, table.market_time).where(table.key == key)).one_or_none()
+    return None if row is None else (row.value, row.market_time)

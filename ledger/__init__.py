@@ -1,0 +1,1 @@
+"""The inner rooms of accounts.py: books, orders, limits, valuation, reports, reconciliation."""

@@ -1,0 +1,280 @@
+"""One order, one fill: checked against quotes taken before the write lock, booked under it, once.
+
+No price is asked for while the store is locked. When another process has meanwhile bought a symbol that there is no
+quote for, the order goes round again, at most five times. Margin and short sales are not modelled.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from database import Actor, Store, insert_log
+from ledger.book import Book, read_book
+from ledger.day import halt_reason
+from ledger.limits import Limits, Purchase, check_purchase, check_trade_count, read_limits
+from market import Market
+from store import tables
+from values.errors import Refused, VenueUnavailable, shown
+from values.instrument import FRACTION, Instrument, parse_quantity
+from values.log import LogRow
+from values.money import Side, fill_price, notional, plain, share_of_cost, usd
+from values.quote import Quote
+
+ROUNDS_MAX = 5
+RATIONALE_CHARS_MAX = 4_000
+_KEY = re.compile(r"[!-~]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller asks for. `key` is unique per account for ever; the same key and order fill once."""
+
+    account: str
+    side: Side
+    symbol: object
+    quantity: object
+    rationale: str
+    actor: Actor
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A booked trade. USD; `amount` is what cash changed by, `holding` the units held after it.
+
+    `is_repeat`: the order's key had been filled before, and this is that fill; `cash` and `holding` are then of now.
+    """
+
+    transaction_id: int
+    account: str
+    side: Side
+    symbol: str
+    quantity: Decimal
+    price: Decimal
+    amount: Decimal
+    realised: Decimal
+    quote_price: Decimal
+    quote_as_of: datetime
+    source: str
+    market_time: datetime
+    cash: Decimal
+    holding: Decimal
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A well-formed order with the quotes it will be judged by."""
+
+    order: Order
+    instrument: Instrument
+    step: Decimal
+    quantity: Decimal
+    quotes: dict[str, Quote]
+
+
+@dataclass(frozen=True, slots=True)
+class _GoRound:
+    """A holding appeared that there is no quote for yet."""
+
+
+def place(store: Store, market: Market, order: Order) -> Fill:
+    """Fill `order` or raise Refused with the reason; either way the books stay true.
+
+    Raises StoreBusy when the store's write turn does not come.
+    """
+    if order.key is not None and not _KEY.fullmatch(order.key):
+        raise Refused("bad_order_key", f"the order key is {shown(order.key)}; expected 1 to 80 printable characters")
+    if len(order.rationale) > RATIONALE_CHARS_MAX:
+        raise Refused(
+            "rationale_too_long",
+            f"the rationale has {len(order.rationale)} characters; at most {RATIONALE_CHARS_MAX} are kept",
+        )
+    instrument = market.instrument(str(order.symbol) if isinstance(order.symbol, str) else repr(order.symbol))
+    with store.read() as connection:
+        book = read_book(connection, order.account)
+        step = FRACTION if book.account.kind == "baseline" else instrument.step
+        quantity = parse_quantity(order.quantity, instrument.symbol, step)
+        earlier = _earlier_fill(connection, order, instrument.symbol, quantity, book)
+    if earlier is not None:
+        return earlier
+    for _ in range(ROUNDS_MAX):
+        quotes = _quotes(market, instrument, book, order.side)
+        checked = _Checked(order, instrument, step, quantity, quotes)
+        with store.write() as connection:
+            outcome = _book(connection, market, checked)
+        if isinstance(outcome, Fill):
+            return outcome
+        if isinstance(outcome, Refused):
+            raise outcome
+        with store.read() as connection:
+            book = read_book(connection, order.account)
+    raise Refused("busy", f"{order.account}'s holdings kept changing under this order; nothing was traded, try again")
+
+
+def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> dict[str, Quote]:
+    """The traded symbol's quote, which must be fit to trade on, and the others' as far as there are any."""
+    symbol = instrument.symbol
+    session = market.session(symbol)
+    if market.minds_closed and not session.is_open:
+        raise Refused("market_closed", f"{symbol} does not trade now: {session.note}")
+    try:
+        quote = market.quote(symbol)
+    except VenueUnavailable as error:
+        raise Refused("no_price", f"there is no price for {symbol} now ({error}); nothing was traded") from error
+    if quote.stale:
+        raise Refused(
+            "stale_price",
+            f"the last price of {symbol} is of {quote.as_of:%Y-%m-%d %H:%M} UTC, too old to trade on; wait for a fresh one",
+        )
+    quotes = {symbol: quote}
+    for held in book.holdings:
+        if held not in quotes:
+            try:
+                quotes[held] = market.quote(held)
+            except (VenueUnavailable, Refused) as error:
+                if side == "buy":
+                    raise Refused(
+                        "unpriced_holding", f"{held} can't be priced now ({error}), so only sales are possible"
+                    ) from error
+    return quotes
+
+
+def _book(connection: Connection, market: Market, checked: _Checked) -> Fill | Refused | _GoRound:
+    """Judge and write within one transaction. A Refused is returned, so that a halt it caused is kept."""
+    order, symbol = checked.order, checked.instrument.symbol
+    book = read_book(connection, order.account)
+    try:
+        earlier = _earlier_fill(connection, order, symbol, checked.quantity, book)
+        if earlier is not None:
+            return earlier
+        if order.side == "buy" and book.unpriced(checked.quotes):
+            return _GoRound()
+        _judge(connection, market, checked, book)
+    except Refused as refusal:
+        return refusal
+    return _write(connection, market, checked, book)
+
+
+def _judge(connection: Connection, market: Market, checked: _Checked, book: Book) -> None:
+    """Raises Refused for every rule that the order breaks, the account's state first."""
+    order, quote = checked.order, checked.quotes[checked.instrument.symbol]
+    name, symbol = order.account, checked.instrument.symbol
+    state = book.account.state
+    if state == "halted":
+        raise Refused("halted", f"{name} is halted and trades nothing: {book.account.state_reason}")
+    if state == "reducing" and order.side == "buy":
+        raise Refused("reducing", f"{name} may only sell: {book.account.state_reason}")
+    now = market.clock.now()
+    limits = Limits() if book.account.kind == "baseline" else read_limits(connection, name)
+    value = book.value(checked.quotes)
+    if value is not None and (reason := halt_reason(connection, book, limits, value, now)) is not None:
+        raise Refused("halted", reason)
+    check_trade_count(connection, name, limits, _open_session(connection, order), now)
+    if order.side == "sell":
+        held = book.held(symbol).quantity
+        if checked.quantity > held:
+            raise Refused(
+                "insufficient_shares",
+                f"selling {plain(checked.quantity)} {symbol} and {name} holds {plain(held)}; short sales are not possible",
+            )
+        return
+    assert value is not None
+    purchase = Purchase(
+        checked.instrument, checked.step, checked.quantity, quote.price, fill_price(quote.price, order.side)
+    )
+    check_purchase(book, value, limits, purchase)
+
+
+def _write(connection: Connection, market: Market, checked: _Checked, book: Book) -> Fill:
+    order, quote = checked.order, checked.quotes[checked.instrument.symbol]
+    side, symbol, quantity = order.side, checked.instrument.symbol, checked.quantity
+    now, wall = market.clock.now(), market.clock.wall()
+    price = fill_price(quote.price, side)
+    gross = notional(price, quantity, side)
+    before = book.held(symbol)
+    if side == "buy":
+        amount, realised = -gross, Decimal(0)
+        held, cost = before.quantity + quantity, before.cost + gross
+    else:
+        cost_sold = share_of_cost(before.cost, quantity, before.quantity)
+        amount, realised = gross, gross - cost_sold
+        held, cost = before.quantity - quantity, before.cost - cost_sold
+    cash = book.account.cash + amount
+    session_id = _open_session(connection, order)
+    transaction_id = connection.execute(
+        insert(tables.transactions)
+        .values(
+            account=order.account, kind=side, symbol=symbol, quantity=quantity, price=price, amount=amount,
+            realised=realised, cash_after=cash, quote_price=quote.price, quote_as_of=quote.as_of,
+            quote_seen_at=quote.seen_at, source=quote.source, rationale=order.rationale, order_key=order.key,
+            session_id=session_id, actor=order.actor, market_time=now, wall_time=wall,
+        )
+        .returning(tables.transactions.c.id)
+    ).scalar_one()
+    accounts, holdings = tables.accounts, tables.holdings
+    connection.execute(
+        update(accounts)
+        .where(accounts.c.name == order.account)
+        .values(cash=cash, realised=book.account.realised + realised)
+    )
+    this = (holdings.c.account == order.account) & (holdings.c.symbol == symbol)
+    if held == 0:
+        connection.execute(delete(holdings).where(this))
+    elif before.quantity == 0:
+        connection.execute(insert(holdings).values(account=order.account, symbol=symbol, quantity=held, cost=cost))
+    else:
+        connection.execute(update(holdings).where(this).values(quantity=held, cost=cost))
+    verb = "bought" if side == "buy" else "sold"
+    message = (
+        f"{verb} {plain(quantity)} {symbol} at {plain(price)} ({quote.source}) for {usd(abs(amount))} USD; "
+        f"cash {usd(cash)} USD"
+    )
+    insert_log(connection, [LogRow("account", order.account, message, wall, session_id)])
+    return Fill(
+        transaction_id, order.account, side, symbol, quantity, price, amount, realised, quote.price, quote.as_of,
+        quote.source, now, cash, held,
+    )  # fmt: skip
+
+
+def _open_session(connection: Connection, order: Order) -> str | None:
+    """The session that the order belongs to: only a server that the floor launched acts in one."""
+    if order.actor != "floor":
+        return None
+    return open_session(connection, order.account)
+
+
+def open_session(connection: Connection, name: str) -> str | None:
+    table = tables.sessions.c
+    return connection.execute(
+        select(table.id).where(table.outcome == "open", table.account == name).order_by(table.wall_time.desc()).limit(1)
+    ).scalar_one_or_none()
+
+
+def _earlier_fill(
+    connection: Connection, order: Order, symbol: str, quantity: Decimal, book: Book
+) -> Fill | None:
+    """The fill that this order's key has had. Raises Refused `key_reused` when that was another order's."""
+    if order.key is None:
+        return None
+    table = tables.transactions.c
+    row = connection.execute(
+        select(tables.transactions).where(table.account == order.account, table.order_key == order.key)
+    ).one_or_none()
+    if row is None:
+        return None
+    if (row.kind, row.symbol, row.quantity) != (order.side, symbol, quantity):
+        raise Refused(
+            "key_reused",
+            f"the order key {order.key} was used to {row.kind} {plain(row.quantity)} {row.symbol}; "
+            f"a new order needs a new key",
+        )
+    return Fill(
+        row.id, order.account, order.side, symbol, quantity, row.price, row.amount, row.realised, row.quote_price,
+        row.quote_as_of, row.source, row.market_time, book.account.cash, book.held(symbol).quantity, is_repeat=True,
+    )  # fmt: skip

@@ -1,0 +1,102 @@
+"""Recomputes every account from its record and names each difference. Reads one account's record as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import Connection, Row, select
+
+from ledger.book import read_book
+from store import tables
+from values.money import ZERO, fill_price, notional, plain, share_of_cost
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`what` of `account` is `found` in the books and `expected` by the record."""
+
+    account: str
+    what: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.what} is {self.found}, and the record makes it {self.expected}"
+
+
+@dataclass(slots=True)
+class _Recomputed:
+    cash: Decimal = ZERO
+    realised: Decimal = ZERO
+    deposited: Decimal = ZERO
+
+    def apply(self, row: Row[tuple[object, ...]], held: dict[str, tuple[Decimal, Decimal]]) -> Iterator[tuple[str, str, str]]:
+        """Book one transaction anew; yields (what, found, expected) for each figure of the row that is not so."""
+        label = f"transaction {row.id}"
+        amount, realised = row.amount, ZERO
+        if row.kind == "deposit":
+            self.deposited += row.amount
+        else:
+            price = fill_price(row.quote_price, row.kind)
+            if row.price != price:
+                yield f"the price of {label}", plain(row.price), plain(price)
+            gross = notional(row.price, row.quantity, row.kind)
+            quantity, cost = held.get(row.symbol, (ZERO, ZERO))
+            if row.kind == "buy":
+                amount, quantity, cost = -gross, quantity + row.quantity, cost + gross
+            elif row.quantity > quantity:
+                yield f"the quantity of {label}", plain(row.quantity), f"at most {plain(quantity)}"
+            else:
+                sold = share_of_cost(cost, row.quantity, quantity)
+                amount, realised = gross, gross - sold
+                quantity, cost = quantity - row.quantity, cost - sold
+            held[row.symbol] = (quantity, cost)
+            if quantity == 0:
+                del held[row.symbol]
+        self.cash += amount
+        self.realised += realised
+        for what, found, expected in (
+            ("amount", row.amount, amount),
+            ("realised profit", row.realised, realised),
+            ("cash after it", row.cash_after, self.cash),
+        ):
+            if found != expected:
+                yield f"the {what} of {label}", plain(found), plain(expected)
+
+
+def reconcile_account(connection: Connection, name: str) -> Iterator[Difference]:
+    """Every difference between the account's state and its record, within the caller's transaction."""
+    book = read_book(connection, name)
+    made = _Recomputed()
+    held: dict[str, tuple[Decimal, Decimal]] = {}
+    table = tables.transactions.c
+    record = connection.execution_options(yield_per=1_000).execute(
+        select(tables.transactions).where(table.account == name).order_by(table.id)
+    )
+    for row in record:
+        for what, found, expected in made.apply(row, held):
+            yield Difference(name, what, found, expected)
+    account = book.account
+    for what, found, expected in (
+        ("cash", account.cash, made.cash),
+        ("realised profit", account.realised, made.realised),
+        ("the sum of deposits", account.deposited, made.deposited),
+    ):
+        if found != expected:
+            yield Difference(name, what, plain(found), plain(expected))
+    for symbol in sorted({*held, *book.holdings}):
+        quantity, cost = held.get(symbol, (ZERO, ZERO))
+        kept = book.held(symbol)
+        if kept.quantity != quantity:
+            yield Difference(name, f"the holding of {symbol}", plain(kept.quantity), plain(quantity))
+        if kept.cost != cost:
+            yield Difference(name, f"the cost of {symbol}", plain(kept.cost), plain(cost))
+
+
+def reconcile(connection: Connection) -> Iterator[Difference]:
+    """Every difference in every account of the store."""
+    names = connection.execute(select(tables.accounts.c.name).order_by(tables.accounts.c.name)).scalars().all()
+    for name in names:
+        yield from reconcile_account(connection, name)

@@ -1,0 +1,162 @@
+"""One question - what is it worth, and is it open? - and the one venue of this run that answers it.
+
+A Market joins the run's venue with the run's clock, so that every process of a run sees the same price at the same
+time. It never invents a price and never answers for the future.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from database import NewRun, Run, Store
+from values.clock import Clock
+from values.errors import BadSetting, Refused, StoreUnusable
+from values.instrument import Instrument, Kind, normalise_symbol
+from values.quote import Bar, Interval, MarketSession, Quote
+from values.settings import MarketKind, MarketSettings
+from venues.venue import Venue
+
+LISTING_ROWS_MAX = 200
+BARS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The run's venue at the run's time. `minds_closed`: orders for a closed instrument are refused."""
+
+    venue: Venue
+    clock: Clock
+    minds_closed: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.venue.name
+
+    def is_market_open(self) -> bool:
+        """Whether any instrument trades now."""
+        return self.session().is_open
+
+    def session(self, symbol: str | None = None) -> MarketSession:
+        return self.venue.session(self.clock.now(), symbol and normalise_symbol(symbol))
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Raises Refused `bad_symbol` or `unknown_symbol`."""
+        return self.venue.instrument(normalise_symbol(symbol))
+
+    def quote(self, symbol: str) -> Quote:
+        """Raises Refused `bad_symbol` or `unknown_symbol`; VenueUnavailable when there is no price to give."""
+        return self.venue.quote(normalise_symbol(symbol), self.clock.now())
+
+    def get_share_price(self, symbol: str) -> Decimal:
+        """USD for one unit of `symbol` now."""
+        return self.quote(symbol).price
+
+    def bars(self, symbol: str, interval: Interval, count: int) -> tuple[Bar, ...]:
+        """The last `count` (1 to 500) bars that are complete now, oldest first."""
+        if not 1 <= count <= BARS_MAX:
+            raise Refused("bad_count", f"the count is {count}; expected 1 to {BARS_MAX} bars")
+        return self.venue.bars(normalise_symbol(symbol), interval, count, self.clock.now())
+
+    def find(
+        self, query: str, kind: Kind | None, sector: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[Instrument], str | None]:
+        """One page of the instruments that match, in symbol order, and the cursor of the next page.
+
+        `query` is part of a symbol or name, case-folded; a cursor is the last symbol of the page before.
+        """
+        if not 1 <= limit <= LISTING_ROWS_MAX:
+            raise Refused("bad_limit", f"the limit is {limit}; expected 1 to {LISTING_ROWS_MAX} rows")
+        wanted, field = query.strip().casefold(), sector and sector.strip().casefold()
+        after = "" if cursor is None else normalise_symbol(cursor)
+        found = [
+            each
+            for each in self.venue.instruments()
+            if each.symbol > after
+            and (wanted in each.symbol.casefold() or wanted in each.name.casefold())
+            and kind in (None, each.kind)
+            and field in (None, "", each.sector.casefold())
+        ]
+        return found[:limit], found[limit - 1].symbol if len(found) > limit else None
+
+
+
+def open_store(settings: MarketSettings) -> Store:
+    """The store that the settings name, made for their market when it is not there yet.
+
+    Raises StoreUnusable when it was made for another market, price file or seed; the sentence names the way out.
+    """
+    path = settings.store_path
+    new_run = None if path.exists() else _new_run(settings, path)
+    store = Store(path, new_run)
+    try:
+        _check_same_run(store.run(), settings)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_market(store: Store, settings: MarketSettings) -> Market:
+    """The market of the store's run."""
+    return Market(_venue(store), store.clock(), minds_closed=not settings.run_even_when_market_is_closed)
+
+
+def _new_run(settings: MarketSettings, path: Path) -> NewRun:
+    market = settings.market or ("replay" if settings.history_path else "simulated")
+    if market == "live":
+        raise BadSetting("MARKET", "live", "simulated or replay (live prices come with a later version)")
+    if market == "simulated":
+        return NewRun("simulated", settings.market_seed)
+    from venues.history import history_hash, import_history
+
+    history = settings.history_path
+    if history is None:
+        raise BadSetting("REPLAY_HISTORY", None, "the path of a price file, which a replay needs (--history FILE)")
+    digest = history_hash(history)
+    info = import_history(history, path.with_name(f"{path.name}.history-{digest[:16]}"))
+    return NewRun("replay", settings.market_seed, digest, history.name, info.first_start)
+
+
+def _venue(store: Store) -> Venue:
+    run = store.run()
+    if run.market == "replay":
+        from venues.replay import ReplayVenue
+
+        assert run.history_hash is not None
+        path = store.history_path(run.history_hash)
+        if not path.exists():
+            raise StoreUnusable(
+                f"the indexed price file {path} of this store is gone: run the floor once with --history and the file "
+                f"it was made from ({run.history_name}), or `trading-floor reset`"
+            )
+        return ReplayVenue(path)
+    from venues.simulated import SimulatedVenue
+
+    return SimulatedVenue(run.seed, run.started_at)
+
+
+def _check_same_run(run: Run, settings: MarketSettings) -> None:
+    wanted: list[tuple[str, object, object]] = []
+    market: MarketKind | None = settings.market
+    if market is not None and market != run.market:
+        wanted.append(("market", run.market, market))
+    if settings.market_seed is not None and settings.market_seed != run.seed:
+        wanted.append(("seed", run.seed, settings.market_seed))
+    if run.market == "replay" and settings.history_path is not None and settings.history_path.exists():
+        from venues.history import history_hash, import_history
+
+        digest = history_hash(settings.history_path)
+        if digest != run.history_hash:
+            wanted.append(("price file", run.history_name, settings.history_path.name))
+        else:
+            import_history(
+                settings.history_path, settings.store_path.with_name(f"{settings.store_path.name}.history-{digest[:16]}")
+            )
+    for what, was, now in wanted:
+        raise StoreUnusable(
+            f"the store {settings.store_path} was made for the {what} {was}, not {now}; prices of different runs never "
+            "meet in one account. Name another store (DATABASE_URL=sqlite:///other.db), or start anew with "
+            "`trading-floor reset`, which keeps a copy"
+        )

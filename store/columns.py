@@ -1,0 +1,68 @@
+"""Column types: Decimals as scaled integers, aware UTC times, and the key of an append-only table.
+
+What a column can't keep exactly is refused on the way in; on the way out the caller gets the same value back.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy.types import TypeDecorator
+
+from values.money import CASH_DECIMALS, PRICE_DECIMALS, QUANTITY_DECIMALS, from_scaled, to_scaled
+
+# SQLite numbers rows by itself only for a column declared INTEGER
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Scaled(TypeDecorator[Decimal]):
+    """A Decimal kept as a 64-bit integer of 10**-decimals units. Raises Refused `out_of_range` for what does not fit."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def __init__(self, decimals: int, what: str) -> None:
+        super().__init__()
+        self.decimals = decimals
+        self.what = what
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        return None if value is None else to_scaled(value, self.decimals, self.what)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        return None if value is None else from_scaled(value, self.decimals)
+
+
+def cash() -> Scaled:
+    return Scaled(CASH_DECIMALS, "amount")
+
+
+def price() -> Scaled:
+    return Scaled(PRICE_DECIMALS, "price")
+
+
+def quantity() -> Scaled:
+    return Scaled(QUANTITY_DECIMALS, "quantity")
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC time. A naive one is refused, so that no local time can enter the record."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; the store keeps aware UTC times")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

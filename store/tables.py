@@ -1,0 +1,305 @@
+"""The tables, in the words of the field. `store/migrations/` makes them; a test holds the two equal.
+
+Cash is USD in 1e-6, prices and quantities in 1e-8 (`store/columns.py`); `market_time` is the run's clock,
+`wall_time` the machine's. Rows of the append-only tables are never changed.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from store.columns import Moment, RowId, cash, price, quantity
+
+SCHEMA_REVISION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# One row: what this store was made for, and its clock.
+run = Table(
+    "run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("market", String(16), nullable=False),
+    Column("seed", RowId, nullable=False),
+    Column("history_hash", String(64)),
+    Column("history_name", Text),
+    Column("made_at", Moment, nullable=False),
+    Column("started_at", Moment, nullable=False),  # market time of the run's first moment
+    Column("anchor_wall", Moment, nullable=False),
+    Column("anchor_market", Moment, nullable=False),
+    Column("factor", Integer, nullable=False),
+    Column("fast_until", Moment, nullable=False),
+    Column("cycle", Integer, nullable=False),  # cycles begun so far
+    Column("cycle_slot", Moment),  # market time that the last cycle stands for
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False),  # trader, client, baseline
+    Column("state", String(16), nullable=False),  # active, reducing, halted
+    Column("state_reason", Text, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("cash", cash(), nullable=False),
+    Column("realised", cash(), nullable=False),
+    Column("deposited", cash(), nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("day", Date),  # the trading day that day_open_value opens
+    Column("day_open_value", cash()),
+    Column("opened_at", Moment, nullable=False),
+    CheckConstraint("cash >= 0", name="cash_not_negative"),
+    CheckConstraint("kind in ('trader', 'client', 'baseline')", name="kind"),
+    CheckConstraint("state in ('active', 'reducing', 'halted')", name="state"),
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(32), ForeignKey("accounts.name"), nullable=False),
+    Column("kind", String(16), nullable=False),  # deposit, buy, sell
+    Column("symbol", String(18)),
+    Column("quantity", quantity()),
+    Column("price", price()),  # what the fill paid or got for one unit
+    Column("amount", cash(), nullable=False),  # what cash changed by
+    Column("realised", cash(), nullable=False),  # profit that a sale realised
+    Column("cash_after", cash(), nullable=False),
+    Column("quote_price", price()),
+    Column("quote_as_of", Moment),
+    Column("quote_seen_at", Moment),
+    Column("source", String(16)),
+    Column("rationale", Text, nullable=False),
+    Column("order_key", String(80)),
+    Column("session_id", String(64)),
+    Column("actor", String(16), nullable=False),  # floor, client, operator, baseline
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    UniqueConstraint("account", "order_key"),
+    CheckConstraint("kind in ('deposit', 'buy', 'sell')", name="kind"),
+    CheckConstraint("quantity > 0", name="quantity_positive"),
+    CheckConstraint("price > 0", name="price_positive"),
+    Index(None, "account", "id"),
+    Index(None, "account", "market_time"),
+    Index(None, "account", "session_id"),
+    sqlite_autoincrement=True,
+)
+
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("account", String(32), ForeignKey("accounts.name"), primary_key=True),
+    Column("symbol", String(18), primary_key=True),
+    Column("quantity", quantity(), nullable=False),
+    Column("cost", cash(), nullable=False),  # what the units held cost, spread included
+    CheckConstraint("quantity > 0", name="quantity_positive"),
+)
+
+portfolio_values = Table(
+    "portfolio_values",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(32), ForeignKey("accounts.name"), nullable=False),
+    Column("value", cash(), nullable=False),
+    Column("cash", cash(), nullable=False),
+    Column("stale", Boolean, nullable=False),  # some holding was valued at a stale price
+    Column("cycle", Integer),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "market_time"),
+    sqlite_autoincrement=True,
+)
+
+strategies = Table(
+    "strategies",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(32), ForeignKey("accounts.name"), nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("session_id", String(64)),
+    Column("actor", String(16), nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "id"),
+    sqlite_autoincrement=True,
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(32), ForeignKey("accounts.name"), nullable=False),
+    Column("key", String(32), nullable=False),
+    Column("value", price()),  # null: no limit
+    Column("actor", String(16), nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "key", "id"),
+    sqlite_autoincrement=True,
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(32), ForeignKey("accounts.name"), nullable=False),
+    Column("symbol", String(18), nullable=False),
+    Column("action", String(8), nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("horizon_days", Integer, nullable=False),
+    Column("rationale", Text, nullable=False),
+    Column("session_id", String(64)),
+    Column("actor", String(16), nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "id"),
+    sqlite_autoincrement=True,
+)
+
+# `account` is what the caller said, so it may name none.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(80), nullable=False),
+    Column("tool", String(32), nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("session_id", String(64)),
+    Column("actor", String(16), nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "id"),
+    sqlite_autoincrement=True,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("account", String(32), ForeignKey("accounts.name"), nullable=False),
+    Column("cycle", Integer, nullable=False),
+    Column("mode", String(16), nullable=False),  # trade, rebalance
+    Column("model", String(80), nullable=False),
+    Column("outcome", String(16), nullable=False),  # open, then how it ended
+    Column("reason", Text, nullable=False),
+    Column("appraisal", Text, nullable=False),
+    Column("turns", Integer, nullable=False),
+    Column("tool_calls", Integer, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", cash(), nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("ended_market_time", Moment),
+    Column("wall_time", Moment, nullable=False),
+    Column("ended_wall_time", Moment),
+    CheckConstraint(
+        "outcome in ('open', 'completed', 'failed', 'timed_out', 'over_budget', 'halted', 'interrupted')",
+        name="outcome",
+    ),
+    Index(None, "account", "wall_time"),
+    Index(None, "outcome"),
+)
+
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("session_id", String(64), nullable=False),
+    Column("account", String(32), nullable=False),
+    Column("model", String(80), nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", cash(), nullable=False),
+    Column("latency_ms", Float, nullable=False),
+    Column("finish_reason", String(32), nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "session_id"),
+    sqlite_autoincrement=True,
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("type", String(16), nullable=False),
+    Column("account", String(32), nullable=False),
+    Column("session_id", String(64)),
+    Column("message", Text, nullable=False),
+    Column("tool", String(80)),
+    Column("arguments", Text),
+    Column("result", Text),
+    Column("is_error", Boolean, nullable=False),
+    Column("latency_ms", Float),
+    Column("model", String(80)),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("span_id", String(16)),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "id"),
+    Index(None, "session_id"),
+    sqlite_autoincrement=True,
+)
+
+market_cache = Table(
+    "market_cache",
+    metadata,
+    Column("key", String(120), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("account", String(32), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("session_id", String(64)),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    Index(None, "account", "id"),
+    sqlite_autoincrement=True,
+)
+
+# What the owner asked for, each request a row; `account` null is the whole floor.
+controls = Table(
+    "controls",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("action", String(16), nullable=False),  # pause, resume, reduce, halt, run, limit, strategy
+    Column("account", String(32)),
+    Column("argument", Text, nullable=False),
+    Column("actor", String(16), nullable=False),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
