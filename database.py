@@ -248,7 +248,7 @@ def account_record(connection: Connection, name: str) -> AccountRecord | None:
             table.deposited, table.strategy, table.opened_at,
         ).where(table.name == name)
     ).one_or_none()
-    return None if row is None else AccountRecord(*row)
+    return None if row is None else AccountRecord(**row._mapping)
 
 
 def read_account(store: Store, name: str) -> AccountRecord | None:

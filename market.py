@@ -39,7 +39,7 @@ class Market:
         return self.session().is_open
 
     def session(self, symbol: str | None = None) -> MarketSession:
-        return self.venue.session(self.clock.now(), symbol and normalise_symbol(symbol))
+        return self.venue.session(self.clock.now(), None if symbol is None else normalise_symbol(symbol))
 
     def instrument(self, symbol: str) -> Instrument:
         """Raises Refused `bad_symbol` or `unknown_symbol`."""

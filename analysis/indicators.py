@@ -94,7 +94,7 @@ def relative_strength_index(prices: Sequence[float], period: int = WILDER_PERIOD
     losses = _smoothed([max(-change, 0.0) for change in changes], period, 1 / period)
     # gain / (gain + loss) is Wilder's 1 - 1 / (1 + gain / loss) without its division by a loss of 0
     return [
-        100 * gain / (gain + loss) if gain + loss > 0 else 50.0 for gain, loss in zip(gains, losses, strict=True)
+        100 * (gain / (gain + loss)) if gain + loss > 0 else 50.0 for gain, loss in zip(gains, losses, strict=True)
     ]
 
 
@@ -123,8 +123,8 @@ def correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
     if moments is None or moments[1] == 0 or moments[2] == 0:
         return None
     covariance, left_variance, right_variance = moments
-    # the roots are taken apart so that two tiny variances can't multiply to 0; rounding may pass 1 by a hair
-    return max(-1.0, min(1.0, covariance / sqrt(left_variance) / sqrt(right_variance)))
+    # roots before the product, so that two tiny variances can't multiply to 0; rounding may pass 1 by a hair
+    return max(-1.0, min(1.0, covariance / (sqrt(left_variance) * sqrt(right_variance))))
 
 
 def _smoothed(values: Sequence[float], period: int, weight: float) -> list[float]:
@@ -132,7 +132,8 @@ def _smoothed(values: Sequence[float], period: int, weight: float) -> list[float
     average = fmean(values[:period])
     averages = [average]
     for value in values[period:]:
-        average += weight * (value - average)
+        # this form keeps averages of values from 0 on from falling below 0 by rounding
+        average = average * (1 - weight) + value * weight
         averages.append(average)
     return averages
 

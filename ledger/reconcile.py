@@ -79,13 +79,13 @@ def reconcile_account(connection: Connection, name: str) -> Iterator[Difference]
         for what, found, expected in made.apply(row, held):
             yield Difference(name, what, found, expected)
     account = book.account
-    for what, found, expected in (
+    for what, kept_sum, made_sum in (
         ("cash", account.cash, made.cash),
         ("realised profit", account.realised, made.realised),
         ("the sum of deposits", account.deposited, made.deposited),
     ):
-        if found != expected:
-            yield Difference(name, what, plain(found), plain(expected))
+        if kept_sum != made_sum:
+            yield Difference(name, what, plain(kept_sum), plain(made_sum))
     for symbol in sorted({*held, *book.holdings}):
         quantity, cost = held.get(symbol, (ZERO, ZERO))
         kept = book.held(symbol)

@@ -68,6 +68,7 @@ def to_scaled(value: Decimal, decimals: int, what: str = "number") -> int:
         raise Refused("out_of_range", f"the {what} is {shown(str(value))}, which is too large to keep")
     shift = exponent + decimals
     whole = int("".join(map(str, digits)))
+    scaled: int
     if shift >= 0:
         scaled = whole * 10**shift
     else:

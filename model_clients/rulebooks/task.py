@@ -52,7 +52,7 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The account's limits in USD, fractions and counts; None is no limit. `unreadable` names one that made no sense."""
+    """The account's limits in USD, fractions and counts; None is no limit. `unreadable` names one that is no number."""
 
     max_position_share: Decimal | None = None
     max_order_usd: Decimal | None = None

@@ -1,0 +1,298 @@
+"""One long-lived MCP server over stdio: started, watched, killed when it hangs, started again.
+
+The only module that knows the MCP client. It owns the server's process, so that it can end a hung one at once, keep
+its last words on stderr, and leave none behind. Restarts are bounded: five in a minute, then calls fail with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp import Client, MCPError
+from mcp.shared.message import SessionMessage
+from mcp_types import CONNECTION_CLOSED, CallToolResult, TextResourceContents, Tool
+
+logger = logging.getLogger("floor.servers")
+
+START_S = 30.0
+EXIT_S = 1.0
+LINE_BYTES_MAX = 16 * 1024 * 1024
+STDERR_LINES = 20
+STDERR_CHARS_MAX = 500
+RESTARTS_MAX = 5
+RESTARTS_WINDOW_S = 60.0
+
+
+class ServerGone(RuntimeError):
+    """The server's process or its pipe ended; a call that was under way may or may not have been carried out."""
+
+
+class ServerSilent(RuntimeError):
+    """The server did not answer within the call's deadline; it has been killed."""
+
+
+class CallRefused(RuntimeError):
+    """The server answered with a protocol error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a server's process starts. `environment` is all that it sees, beside what every program needs."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+_ALWAYS_SEEN = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
+
+
+class ServerConnection:
+    """A server that is there when it is called. Use from one event loop."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self.tools: tuple[Tool, ...] = ()
+        self.restarts = 0
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self._client: Client | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._quit = asyncio.Event()
+        self._starting = asyncio.Lock()
+        self._restarted_at: deque[float] = deque(maxlen=RESTARTS_MAX)
+        self._stopped = False
+
+    @property
+    def name(self) -> str:
+        return self.launch.name
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def last_words(self) -> str:
+        """The server's last lines on stderr."""
+        return "\n".join(self._stderr)
+
+    async def start(self) -> None:
+        """Start the server and list its tools. Raises ServerGone with its last words when it does not come up."""
+        async with self._starting:
+            if self._client is None:
+                await self._begin()
+
+    async def stop(self) -> None:
+        """End the server: its input is closed, and after EXIT_S it is killed."""
+        self._stopped = True
+        async with self._starting:
+            await self._end()
+
+    async def call_tool(
+        self, tool: str, arguments: dict[str, Any], timeout_s: float, meta: Mapping[str, Any] | None = None
+    ) -> CallToolResult:
+        """Raises ServerGone, ServerSilent or CallRefused; when cancelled, the server is told to stop."""
+        client = await self._alive()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await client.call_tool(tool, arguments, meta=dict(meta) if meta else None)  # type: ignore[arg-type]
+        except TimeoutError:
+            await self._drop(client)
+            raise ServerSilent(f"the {self.name} server did not answer {tool} within {timeout_s:g} s") from None
+        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            raise await self._explained(error, client) from error
+
+    async def read_resource(self, uri: str, timeout_s: float) -> str:
+        """The text of a resource. Raises ServerGone, ServerSilent or CallRefused."""
+        client = await self._alive()
+        try:
+            async with asyncio.timeout(timeout_s):
+                result = await client.read_resource(uri, cache_mode="bypass")
+        except TimeoutError:
+            await self._drop(client)
+            raise ServerSilent(f"the {self.name} server did not answer within {timeout_s:g} s") from None
+        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            raise await self._explained(error, client) from error
+        return "\n".join(each.text for each in result.contents if isinstance(each, TextResourceContents))
+
+    async def _explained(self, error: Exception, client: Client) -> RuntimeError:
+        if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
+            return CallRefused(error.message)
+        await self._drop(client)
+        words = self.last_words()
+        return ServerGone(f"the {self.name} server ended" + (f"; its last words: {words}" if words else ""))
+
+    async def _alive(self) -> Client:
+        async with self._starting:
+            if self._stopped:
+                raise ServerGone(f"the {self.name} server was stopped with the floor")
+            if self._client is not None and self._process is not None and self._process.returncode is not None:
+                await self._end()  # it ended between two calls: nothing was under way
+            if self._client is None:
+                now = time.monotonic()
+                if len(self._restarted_at) == RESTARTS_MAX and now - self._restarted_at[0] < RESTARTS_WINDOW_S:
+                    raise ServerGone(
+                        f"the {self.name} server ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:g} s and is left "
+                        f"alone for now; its last words: {self.last_words() or 'none'}"
+                    )
+                self._restarted_at.append(now)
+                self.restarts += 1
+                logger.warning("starting the %s server again", self.name)
+                await self._begin()
+            assert self._client is not None
+            return self._client
+
+    async def _drop(self, client: Client) -> None:
+        """Kill the process behind `client`, unless somebody has already replaced it."""
+        async with self._starting:
+            if self._client is client:
+                self._kill()
+                await self._end()
+
+    async def _begin(self) -> None:
+        self._quit = asyncio.Event()
+        ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live(ready), name=f"server-{self.name}")
+        try:
+            async with asyncio.timeout(START_S):
+                client = await asyncio.shield(ready)
+                listed = await client.list_tools(cache_mode="bypass")
+        except (TimeoutError, MCPError, OSError, ServerGone, ExceptionGroup) as error:
+            self._kill()
+            await self._end()
+            raise ServerGone(
+                f"the {self.name} server did not start ({error or 'no answer'}); its last words: {self.last_words()}"
+            ) from error
+        except BaseException:
+            self._kill()
+            await self._end()
+            raise
+        self.tools = tuple(listed.tools)
+        self._client = client
+
+    async def _end(self) -> None:
+        self._client = None
+        self._quit.set()
+        if self._life is not None:
+            _, hanging = await asyncio.wait({self._life}, timeout=2 * EXIT_S)
+            for each in hanging:
+                self._kill()
+                each.cancel()
+                await asyncio.wait({each})
+            self._life = None
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _live(self, ready: asyncio.Future[Client]) -> None:
+        """One life of the server. The client must be entered and left in one task: this one."""
+        try:
+            async with self._spawned() as process, Client(_Stdio(process), client_info=_US) as client:
+                ready.set_result(client)
+                await self._quit.wait()
+        except Exception as error:  # noqa: BLE001 - the SDK's task groups raise groups of anything; told to the caller
+            if ready.done():
+                logger.warning("the %s server's connection failed: %s", self.name, error)
+            else:
+                ready.set_exception(ServerGone(f"{error}"))
+
+    @asynccontextmanager
+    async def _spawned(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        environment = {key: os.environ[key] for key in _ALWAYS_SEEN if key in os.environ}
+        process = await asyncio.create_subprocess_exec(
+            *self.launch.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment | dict(self.launch.environment),
+            cwd=self.launch.folder,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,
+        )
+        self._process = process
+        listening = asyncio.create_task(self._listen(process))
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                async with asyncio.timeout(EXIT_S):
+                    await process.wait()
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+            listening.cancel()
+            await asyncio.wait({listening})
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        with contextlib.suppress(ValueError):  # a line beyond LINE_BYTES_MAX ends the listening, not the server
+            async for line in process.stderr:
+                text = line.decode("utf-8", "replace").rstrip()[:STDERR_CHARS_MAX]
+                self._stderr.append(text)
+                logger.info("%s: %s", self.name, text)
+
+
+_US = types.Implementation(name="trading-floor", version="0.1.0")
+
+
+class _Stdio:
+    """The MCP transport over a process that somebody else owns."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._pumps: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Any:
+        to_client, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        to_server, from_client = anyio.create_memory_object_stream[SessionMessage](0)
+        self._streams = (to_client, from_server, to_server, from_client)
+        self._pumps = [asyncio.create_task(self._read(to_client)), asyncio.create_task(self._write(from_client, to_client))]
+        return from_server, to_server
+
+    async def __aexit__(self, *_: object) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.wait(self._pumps)
+        for stream in self._streams:
+            stream.close()
+
+    async def _read(self, to_client: Any) -> None:
+        assert self._process.stdout is not None
+        async with to_client:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ValueError):
+                async for line in self._process.stdout:
+                    message: SessionMessage | Exception
+                    try:
+                        message = SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+                    except ValueError as error:
+                        logger.warning("a server wrote what is no message: %r", line[:200])
+                        message = error
+                    await to_client.send(message)
+
+    async def _write(self, from_client: Any, to_client: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            async for message in from_client:
+                text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                self._process.stdin.write(text.encode() + b"\n")
+                await self._process.stdin.drain()
+        except (ConnectionError, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            await to_client.aclose()  # the session sees its end instead of a request that hangs

@@ -1,0 +1,87 @@
+"""The table of servers: how each starts, what it may see of the environment, whose it is, whether it is trusted.
+
+A floor starts them once, in parallel: those shared by the floor, and those bound to one trader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from desks.connection import Launch, ServerConnection
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """One server of the house. `environment`: the only settings it gets. `trusted`: its results are not wrapped."""
+
+    name: str
+    module: str
+    scope: Literal["floor", "trader"]
+    environment: frozenset[str]
+    trusted: bool
+
+
+_STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
+
+SERVERS = (
+    ServerRow("market", "market_server", "floor", _STORE, trusted=True),
+    ServerRow("accounts", "accounts_server", "trader", _STORE, trusted=True),
+)
+
+
+def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) -> Launch:
+    """How to start `row`, bound to `account`, with those of `settings` that it may see."""
+    command = [sys.executable, "-m", row.module]
+    if row.scope == "trader":
+        assert account is not None
+        command += ["--account", account, "--floor"]
+    label = row.name if account is None else f"{row.name} ({account})"
+    environment = {key: value for key, value in settings.items() if key in row.environment}
+    return Launch(label, tuple(command), environment, PROJECT)
+
+
+class Servers:
+    """The floor's running servers. An async context: all are up inside it and none is left after it."""
+
+    def __init__(self, accounts: Sequence[str], settings: Mapping[str, str]) -> None:
+        self._shared = {
+            row.name: ServerConnection(launch_of(row, None, settings)) for row in SERVERS if row.scope == "floor"
+        }
+        self._bound = {
+            account: {
+                row.name: ServerConnection(launch_of(row, account, settings))
+                for row in SERVERS
+                if row.scope == "trader"
+            }
+            for account in accounts
+        }
+
+    def of(self, account: str) -> dict[str, ServerConnection]:
+        """The connections that a trader may use, by the server's name."""
+        return {**self._shared, **self._bound[account]}
+
+    def all(self) -> list[ServerConnection]:
+        return [*self._shared.values(), *(each for bound in self._bound.values() for each in bound.values())]
+
+    async def __aenter__(self) -> Servers:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for connection in self.all():
+                    group.create_task(connection.start())
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        await asyncio.gather(*(connection.stop() for connection in self.all()))

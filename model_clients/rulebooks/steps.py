@@ -1,0 +1,144 @@
+"""A session a turn at a time: look, read histories, ask prices, sell, buy, put on record, appraise.
+
+`next_reply` answers a conversation with the calls that are still to make, or with the closing text. Nothing is asked
+twice but an order that was refused with what would fit, once; no session takes more than twelve replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from model_clients.rulebooks.appraisal import appraise, decisions, rationale
+from model_clients.rulebooks.conversation import Call, Conversation
+from model_clients.rulebooks.rulebook import Rulebook
+from model_clients.rulebooks.session import Session, typical_bars
+from model_clients.rulebooks.sizing import Order, Unfit, smaller_order
+from model_clients.rulebooks.task import symbol_of
+from values.money import plain
+
+LISTING_PAGE = 200
+QUOTES_MAX = 8
+DAYS_ENOUGH = 40
+"""Daily bars from which on a session thinks in days; with fewer it asks for hours too."""
+
+NO_TASK = (
+    "This is a rule-based model: it reads a trading task, which is text with a JSON block of session and account. "
+    "There is none in this conversation, so there is nothing to decide."
+)
+
+
+def next_reply(rules: Rulebook, talk: Conversation) -> list[Call] | str:
+    """The next calls, or the session's closing text."""
+    if talk.task is None:
+        return NO_TASK
+    session = Session(rules, talk, talk.task)
+    return _next_calls(session) or appraise(session)
+
+
+def _next_calls(session: Session) -> list[Call]:
+    """The calls to make now; none when only the closing text is left, or too few turns are for anything else."""
+    turns_left = session.task.turn_limit - session.talk.turns_used
+    steps: tuple[tuple[int, Callable[[Session], list[Call]]], ...] = (
+        (5, _list_instruments),
+        (5, _read_days),
+        (5, _read_hours),
+        (4, _ask_prices),
+        (3, _sell),
+        (3, _buy),
+        (2, _record),
+    )
+    for turns_needed, step in steps:
+        if turns_left >= turns_needed and (calls := step(session)):
+            return calls
+    return []
+
+
+def _list_instruments(session: Session) -> list[Call]:
+    """All that fits one page; of a larger market a second page, and the funds and coins, which may be beyond both."""
+    talk = session.talk
+    if not session.may_trade or "find_symbols" not in talk.offered:
+        return []
+    pages = talk.made("find_symbols")
+    if not pages:
+        status = [talk.call("get_market_status")] if "get_market_status" in talk.offered else []
+        return [*status, talk.call("find_symbols", limit=LISTING_PAGE)]
+    cursor = (pages[0].answer or {}).get("next_cursor")
+    if len(pages) > 1 or not isinstance(cursor, str) or not cursor:
+        return []
+    return [
+        talk.call("find_symbols", limit=LISTING_PAGE, cursor=cursor),
+        talk.call("find_symbols", limit=LISTING_PAGE, kind="etf"),
+        talk.call("find_symbols", limit=LISTING_PAGE, kind="coin"),
+    ]
+
+
+def _read_days(session: Session) -> list[Call]:
+    if session.talk.made("get_price_history"):
+        return []
+    return _histories(session, session.to_read, "day", session.rules.day_bars)
+
+
+def _read_hours(session: Session) -> list[Call]:
+    """Hours where days are few. One symbol first: a market of days refuses hours, and once is enough to learn that."""
+    made = session.talk.made("get_price_history")
+    hours = [exchange for exchange in made if exchange.arguments.get("interval") == "hour"]
+    if not made or len(hours) > 1 or typical_bars(session.histories_of("day")) >= DAYS_ENOUGH:
+        return []
+    if hours and hours[0].code == "bad_interval":
+        return []
+    symbols = session.to_read[1:] if hours else session.to_read[:1]
+    return _histories(session, symbols, "hour", session.rules.hour_bars)
+
+
+def _histories(session: Session, symbols: tuple[str, ...], interval: str, count: int) -> list[Call]:
+    if "get_price_history" not in session.talk.offered:
+        return []
+    return [
+        session.talk.call("get_price_history", symbol=symbol, interval=interval, count=count) for symbol in symbols
+    ]
+
+
+def _ask_prices(session: Session) -> list[Call]:
+    talk = session.talk
+    if "lookup_share_price" not in talk.offered or talk.made("lookup_share_price"):
+        return []
+    wanted = [wish.symbol for wish in session.plan.wishes if session.hindrance(wish) is None]
+    return [talk.call("lookup_share_price", symbol=symbol) for symbol in wanted[:QUOTES_MAX]]
+
+
+def _sell(session: Session) -> list[Call]:
+    return _order(session, "sell_shares", lambda: session.sells)
+
+
+def _buy(session: Session) -> list[Call]:
+    return _order(session, "buy_shares", lambda: session.buys)
+
+
+def _order(session: Session, tool: str, sized: Callable[[], list[Order | Unfit]]) -> list[Call]:
+    """The orders with that tool; once they are made, those refused ones again whose refusal said what would fit."""
+    made = session.talk.made(tool)
+    if not made:
+        return [_order_call(session, order) for order in sized() if isinstance(order, Order)]
+    tried = [symbol_of(exchange.arguments.get("symbol")) for exchange in made]
+    again = []
+    for exchange, symbol in zip(made, tried, strict=True):
+        fits = smaller_order(exchange) if tried.count(symbol) == 1 else None
+        if fits is not None:
+            again.append(session.talk.call(tool, **{**exchange.arguments, "quantity": plain(fits)}))
+    return again
+
+
+def _order_call(session: Session, order: Order) -> Call:
+    return session.talk.call(
+        f"{order.wish.side}_shares",
+        name=session.task.account,
+        symbol=order.wish.symbol,
+        quantity=plain(order.quantity),
+        rationale=rationale(session, order.wish.reason),
+    )
+
+
+def _record(session: Session) -> list[Call]:
+    if "record_decision" not in session.talk.offered or session.talk.made("record_decision"):
+        return []
+    return decisions(session)

@@ -1,0 +1,117 @@
+"""Value and patience (Warren): steady shares well below their own long average, bought slowly and kept.
+
+Buys at most one thing a day, small, from the steadier half of what it reads; sells only what has become far dearer than
+its own average at a profit. Declines to chase, to cut a loss, and to buy what has fallen so far that the fall is news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+
+from model_clients.rulebooks.history import History
+from model_clients.rulebooks.rulebook import Hold, Listed, Plan, Reading, View, Wish, clamp, of_kind, trims
+
+DISCOUNT_STRETCH = -0.75
+"""Stretch below the long average from which a price counts as a discount; an empty book starts at less."""
+
+FIRST_DISCOUNT_STRETCH = -0.25
+COLLAPSE_STRETCH = -3.0
+DISCOUNT_MIN = 0.01
+"""Discount as a fraction of the average that is worth more than the spread of a round trip."""
+
+DEAR_STRETCH = 2.0
+DEAR_GAIN = 0.08
+TRANCHE = 0.07
+POSITIONS_MAX = 12
+DAYS_BETWEEN_BUYS = 0.9
+DAYS_BETWEEN_ADDS = 5.0
+HORIZON_DAYS = 365
+
+
+class Value:
+    """The value rulebook; see the module."""
+
+    name = "value"
+    bars_needed = 10
+    day_bars = 100
+    hour_bars = 100
+
+    def reading(self, listed: Mapping[str, Listed]) -> Reading:
+        """Shares; where none are listed funds, else coins, and says so."""
+        shares, funds = of_kind(listed, "equity"), of_kind(listed, "etf")
+        if shares:
+            return Reading(rotating=shares)
+        if funds:
+            return Reading(rotating=funds, note="this market has no shares, so funds are the nearest thing offered")
+        return Reading(
+            rotating=of_kind(listed, "coin"),
+            note="this market has no shares, so its steadier coins are the nearest thing offered",
+        )
+
+    def plan(self, view: View) -> Plan:
+        field = {symbol: view.histories[symbol] for symbol in view.others() if symbol in view.listed}
+        usual = median(one.daily_volatility(self.day_bars) for one in view.histories.values())
+        outlook = (
+            f"a typical daily swing of {usual:.2%} over {len(view.histories)} symbols; "
+            f"{sum(one.stretch(self.day_bars) < 0 for one in view.histories.values())} stand below their own average"
+        )
+        wishes = [*self._dear(view), *trims(view.task, HORIZON_DAYS), *self._bargains(view, field, usual)]
+        return Plan(tuple(wishes), tuple(self._holds(view, field)), outlook)
+
+    def _dear(self, view: View) -> list[Wish]:
+        found = []
+        for symbol in view.held():
+            history, gain = view.histories[symbol], view.task.positions[symbol].gain
+            stretch = history.stretch(self.day_bars)
+            if gain is not None and gain >= DEAR_GAIN and stretch >= DEAR_STRETCH:
+                reason = (
+                    f"{symbol} is up {gain:.1%} and {stretch:.1f} usual distances above its "
+                    f"{min(self.day_bars, history.bars)}-bar average of {history.average(self.day_bars):.2f}: "
+                    f"dear, half is sold"
+                )
+                found.append(Wish("sell", symbol, 0.5, 0.6, HORIZON_DAYS, reason))
+        return found
+
+    def _bargains(self, view: View, field: Mapping[str, History], usual: float) -> list[Wish]:
+        """The deepest discounts among the steady: what is held may be added to, slowly; the new only when opening."""
+        task = view.task
+        if not task.may_open or task.days_since("buy") < DAYS_BETWEEN_BUYS:
+            return []
+        bar = DISCOUNT_STRETCH if task.positions else FIRST_DISCOUNT_STRETCH
+        candidates = [symbol for symbol in view.held() if task.days_since("buy", symbol) >= DAYS_BETWEEN_ADDS]
+        if len(task.positions) < POSITIONS_MAX:
+            candidates += field
+        found = []
+        for symbol in candidates:
+            history = view.histories[symbol]
+            stretch, average = history.stretch(self.day_bars), history.average(self.day_bars)
+            discount = 1 - history.last / average
+            steady = history.daily_volatility(self.day_bars) <= usual
+            if steady and COLLAPSE_STRETCH < stretch <= bar and discount >= DISCOUNT_MIN:
+                reason = (
+                    f"{symbol} at {history.last:.2f} is {discount:.1%} below its average of {average:.2f} "
+                    f"over {min(self.day_bars, history.bars)} bars, and its daily swing of "
+                    f"{history.daily_volatility(self.day_bars):.2%} is no more than usual"
+                )
+                confidence = clamp(0.5 + 0.1 * -stretch, 0.5, 0.9)
+                found.append((stretch, Wish("buy", symbol, TRANCHE, confidence, HORIZON_DAYS, reason)))
+        # the second and third stand in where one share of the first costs more than a tranche
+        return [wish for _, wish in sorted(found, key=lambda one: (one[0], one[1].symbol))[:3]]
+
+    def _holds(self, view: View, field: Mapping[str, History]) -> list[Hold]:
+        held = view.held()[:1]
+        found = [
+            Hold(symbol, 0.7, HORIZON_DAYS, f"{self._where(view.histories[symbol])}; held, patience costs nothing")
+            for symbol in held
+        ]
+        nearest = sorted(field, key=lambda symbol: (field[symbol].stretch(self.day_bars), symbol))
+        found += [
+            Hold(symbol, 0.5, 30, f"{self._where(field[symbol])}; watched, not the moment to buy")
+            for symbol in nearest[:2]
+        ]
+        return found
+
+    def _where(self, history: History) -> str:
+        away = history.last / history.average(self.day_bars) - 1
+        return f"{history.last:.2f} is {away:+.1%} from its average of {history.bars} bars"

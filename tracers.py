@@ -1,0 +1,421 @@
+"""OpenTelemetry spans become the log rows that a dashboard shows.
+
+`LogTracer` owns a provider of its own, never the global one. A span costs its caller an append to a bounded queue;
+one daemon thread makes the rows, removes secrets, cuts long values and writes. A row that is lost (queue full, write
+failing) is counted and said in a `trace` row. With an OTLP endpoint the same spans go there, secrets removed, uncut.
+It declines sampling, exit hooks and all OTEL_* variables but the OTLP exporter's own. `account` rows aren't made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+from opentelemetry import trace
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from values.clock import wall_now
+from values.log import LogRow, LogType
+
+logger = logging.getLogger(__name__)
+
+# Literals, because the installed conventions package marks all of these deprecated: their new home has no package yet.
+OPERATION, CONVERSATION, AGENT = "gen_ai.operation.name", "gen_ai.conversation.id", "gen_ai.agent.name"
+MODEL, MODEL_ASKED, REPLY = "gen_ai.response.model", "gen_ai.request.model", "gen_ai.output.messages"
+TOKENS_IN, TOKENS_OUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+TOOL, CALL_ID = "gen_ai.tool.name", "gen_ai.tool.call.id"
+ARGUMENTS, RESULT = "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"
+ERROR, ACCOUNT, MODE = "error.type", "floor.account", "floor.mode"
+_KINDS: dict[object, LogType] = {
+    "invoke_workflow": "trace", "invoke_agent": "agent", "chat": "generation", "execute_tool": "function",
+}  # fmt: skip
+
+VALUE_CHARS_MAX, SECRET_CHARS_MIN = 4_000, 6
+LINGER_S = 0.1  # rows of one moment share a transaction, so that the log rarely takes the store's write turn
+RETRY_DELAYS_S = (0.05, 0.2, 1.0)
+OTLP_TIMEOUT_S, CLOSE_S = 5.0, 2.0
+
+_SECRET = "[secret]"  # noqa: S105
+# Each begins with a literal, which `re` finds at memory speed (6 ms a MB for all); one alternation takes four times as long.
+_KEYS = [(re.compile(rf"{key}(?<![A-Za-z0-9]{key})[\w-]{{8,}}"), _SECRET) for key in ("sk-", "xai-", "gsk_", "AIza")]
+_KEYS += [(re.compile(r"Bearer\s+[\w.~+/=-]{6,}"), _SECRET), (re.compile(r"bearer\s+(?=\S{0,999}\d)\S{6,}"), _SECRET)]
+_KEYS += [(re.compile(r"""://[^\s/@:"'<>?#\\]{0,200}:[^\s/"'<>?#\\]{1,200}@"""), f"://{_SECRET}@")]
+
+
+@contextmanager
+def _open(tracer: trace.Tracer, name: str, has: Mapping[str, str]) -> Iterator[trace.Span]:
+    with tracer.start_as_current_span(name, attributes=has) as span:
+        try:
+            yield span
+        except asyncio.CancelledError:  # which OpenTelemetry takes for a good end
+            _fail(span, "cancelled")
+            raise
+
+
+def _fail(span: trace.Span, error: str) -> None:
+    span.set_attribute(ERROR, error)
+    span.set_status(trace.StatusCode.ERROR, error)
+
+
+def session_span(tracer: trace.Tracer, account: str, session_id: str, mode: str) -> AbstractContextManager[trace.Span]:
+    """A session's root span. What is opened inside inherits account, session and agent."""
+    has = {OPERATION: "invoke_workflow", ACCOUNT: account, CONVERSATION: session_id, AGENT: account, MODE: mode}
+    return _open(tracer, f"invoke_workflow {account}", has)
+
+
+def agent_span(tracer: trace.Tracer, agent: str) -> AbstractContextManager[trace.Span]:
+    """One agent's turn inside a session."""
+    return _open(tracer, f"invoke_agent {agent}", {OPERATION: "invoke_agent", AGENT: agent})
+
+
+def tool_span(tracer: trace.Tracer, tool: str, call_id: str, arguments: object) -> AbstractContextManager[trace.Span]:
+    """One tool call, `arguments` as text or as what JSON can say; `record_result` tells how it ended."""
+    has = {OPERATION: "execute_tool", TOOL: tool, CALL_ID: call_id, ARGUMENTS: _text(arguments) or ""}
+    return _open(tracer, f"execute_tool {tool}", has)
+
+
+def record_result(span: trace.Span, result: str, error: str | None = None) -> None:
+    """What a tool answered; `error` is the code of a refusal or failure."""
+    span.set_attribute(RESULT, result)
+    if error is not None:
+        _fail(span, error)
+
+
+def record_response(span: trace.Span, text: str) -> None:
+    """An agent's final words: a `response` row when the span ends."""
+    span.add_event("response", {"text": text})
+
+
+class _Redactor:
+    """Takes secrets out: given values of 6 characters or more (also as JSON or a URL has them) and well-known keys."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        forms = set[str]()
+        for secret in (each for each in secrets if len(each) >= SECRET_CHARS_MIN):
+            once = (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+            forms |= {*once, *(json.dumps(each)[1:-1] for each in once), quote(secret, "")}
+        self._secrets = sorted(forms, key=len, reverse=True)
+
+    def whole(self, text: str) -> str:
+        # for one NUL or lone surrogate a store would refuse a whole batch
+        text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+        for secret in self._secrets:
+            text = text.replace(secret, _SECRET)
+        for key, instead in _KEYS:
+            text = key.sub(instead, text)
+        return text
+
+    def cut(self, text: str) -> str:
+        """Redacted, then cut to 4,000 characters with a mark that says how many are left out."""
+        text = self.whole(text)
+        left_out = len(text) - VALUE_CHARS_MAX
+        return text if left_out <= 0 else f"{text[:VALUE_CHARS_MAX]}… [{left_out:,} characters left out]"
+
+    def span(self, span: ReadableSpan) -> ReadableSpan:
+        """A copy, because an ended span can't be changed."""
+        return ReadableSpan(
+            self.value(span.name), span.context, span.parent, span.resource, self.value(span.attributes),
+            [Event(each.name, self.value(each.attributes), each.timestamp) for each in span.events],
+            [trace.Link(each.context, self.value(each.attributes)) for each in span.links], span.kind,
+            status=trace.Status(span.status.status_code, self.value(span.status.description)),
+            start_time=span.start_time, end_time=span.end_time, instrumentation_scope=span.instrumentation_scope,
+        )  # fmt: skip
+
+    def value(self, value: Any) -> Any:
+        """An attribute's value, redacted through sequences and mappings."""
+        if isinstance(value, str | bytes):
+            return self.whole(value if isinstance(value, str) else value.decode("utf-8", "replace"))
+        if isinstance(value, Mapping):
+            return {self.whole(key): self.value(each) for key, each in value.items()}
+        return tuple(map(self.value, value)) if isinstance(value, Sequence) else value
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _reply(value: Any) -> tuple[str | None, str]:
+    """The words and calls in `gen_ai.output.messages`, one a line (unread when it has no such shape), and a summary."""
+    try:
+        messages = json.loads(value) if isinstance(value, str) else value
+        parts = [part for message in messages or () for part in message["parts"]]
+        calls = [part for part in parts if part["type"] == "tool_call"]
+        lines = [_text(part["content"]) or "" for part in parts if part["type"] == "text"]
+        lines += [f"{call['name']}({_text(call.get('arguments')) or ''})" for call in calls]
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return _text(value), "replied"
+    asked = ", ".join(str(call["name"]) for call in calls)
+    return "\n".join(lines) or None, f"asked for {asked}" if asked else "replied"
+
+
+def _failure(span: ReadableSpan, has: Mapping[str, Any]) -> str | None:
+    """Why the span failed: its status, else its last exception, else its error.type; None when it did not."""
+    if span.status.description:
+        return span.status.description
+    for thrown in (event.attributes or {} for event in reversed(span.events) if event.name == "exception"):
+        return f"{thrown.get('exception.type')}: {thrown.get('exception.message')}"
+    return str(has.get(ERROR, "error")) if ERROR in has or span.status.status_code is trace.StatusCode.ERROR else None
+
+
+class _Rows(SpanProcessor):
+    """Queues spans as they start and end; their rows are made on the writer's thread."""
+
+    def __init__(self, queue: _Queue, redactor: _Redactor, wall: Callable[[], datetime]) -> None:
+        self._queue, self._redactor, self._wall = queue, redactor, wall
+        # By span id and trace id: between our spans stand AutoGen's, which carry our ids and none of our attributes.
+        self._live: WeakValueDictionary[int, Span] = WeakValueDictionary()
+
+    def on_start(self, span: Span, parent_context: object = None) -> None:
+        own, parent, has = span.get_span_context(), span.parent, span.attributes or {}
+        above = parent and (self._live.get(parent.span_id) or self._live.get(parent.trace_id))
+        given = (above and above.attributes) or {}
+        for name in (CONVERSATION, ACCOUNT, AGENT):
+            if name in given and name not in has:
+                span.set_attribute(name, given[name])
+        self._live[own.span_id] = span
+        self._live.setdefault(own.trace_id, span)
+        kind = _KINDS.get(has.get(OPERATION))
+        if kind in ("trace", "agent"):
+            make = partial(self._started, kind, dict(has), own.span_id, self._wall())
+            self._queue.put(str(has.get(ACCOUNT, "")), 1, make)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        has = span.attributes or {}
+        rows = sum(event.name == "response" for event in span.events) + (has.get(OPERATION) in _KINDS)
+        if rows:
+            self._queue.put(str(has.get(ACCOUNT, "")), rows, partial(self._ended, span, has, self._wall()))
+
+    def _started(self, kind: LogType, has: Mapping[str, Any], span_id: int, at: datetime) -> list[LogRow]:
+        return [self._row(kind, has, span_id, at, "started")]
+
+    def _ended(self, span: ReadableSpan, has: Mapping[str, Any], at: datetime) -> list[LogRow]:
+        said = [event.attributes or {} for event in span.events if event.name == "response"]
+        rows = [self._row("response", has, span.context.span_id, at, _text(each.get("text")) or "") for each in said]
+        kind, why, outcome = _KINDS.get(has.get(OPERATION)), _failure(span, has), "finished"
+        if kind is None:
+            return rows
+        latency_ms = max(0, (span.end_time or 0) - (span.start_time or 0)) / 1e6
+        more: dict[str, Any] = {"is_error": why is not None, "latency_ms": latency_ms}
+        if kind == "generation":
+            more["result"], outcome = _reply(has.get(REPLY))
+            more |= {"input_tokens": has.get(TOKENS_IN), "output_tokens": has.get(TOKENS_OUT)}
+        elif kind == "function":
+            more |= {"arguments": _text(has.get(ARGUMENTS)), "result": _text(has.get(RESULT, why))}
+        outcome = outcome if why is None else f"failed: {why}"
+        return [*rows, self._row(kind, has, span.context.span_id, at, outcome, **more)]
+
+    def _row(
+        self, kind: LogType, has: Mapping[str, Any], span_id: int, at: datetime, message: str, **more: Any
+    ) -> LogRow:
+        model = MODEL if MODEL in has else MODEL_ASKED
+        who: dict[str, str] = {"trace": MODE, "agent": AGENT, "generation": model, "function": TOOL}
+        if kind != "response":
+            message = f"{has.get(who[kind], '')}{' session' if kind == 'trace' else ''} {message}".lstrip()
+        more |= {"message": message, "session_id": has.get(CONVERSATION), "tool": has.get(TOOL), "model": has.get(model)}
+        more |= {field: self._redactor.cut(value) for field, value in more.items() if isinstance(value, str)}
+        return LogRow(kind, str(has.get(ACCOUNT, "")), wall_time=at, span_id=trace.format_span_id(span_id), **more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """`rows` still to be made, by account in `owed`; or, with 0 rows, a notice of as many as found no room after it."""
+
+    rows: int
+    owed: dict[str, int]
+    make: Callable[[], list[LogRow]]
+    settled: Future[bool] | None = None
+
+
+class _Queue:
+    """A bounded queue and the one thread that empties it through `write`."""
+
+    def __init__(
+        self, write: Callable[[Sequence[LogRow]], None], wall: Callable[[], datetime], rows_max: int, batch_rows: int,
+        pause: Callable[[float], object] | None,
+    ) -> None:  # fmt: skip
+        self._write, self._wall, self._rows_max, self._batch_rows = write, wall, rows_max, batch_rows
+        self._closed = threading.Event()
+        self._pause = pause or self._closed.wait
+        # Re-entrant, because a span can end in a finalizer that runs while its thread holds the lock.
+        self._work = threading.Condition(threading.RLock())
+        self._entries: deque[_Entry] = deque()
+        self._waiting, self._hurry, self._failed = 0, False, Counter[str]()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, account: str, rows: int, make: Callable[[], list[LogRow]]) -> None:
+        with self._work:
+            if self._closed.is_set():
+                logger.warning("%d log rows of %s came after the log was closed and are lost", rows, account)
+            elif not self._entries or self._waiting + rows <= self._rows_max:
+                self._entries.append(_Entry(rows, {account: rows}, make))
+                self._waiting += rows
+                if len(self._entries) == 1 or self._waiting >= self._batch_rows:
+                    self._work.notify()
+            else:
+                if self._entries[-1].rows:
+                    self._entries.append(self._notice())
+                lost = self._entries[-1].owed
+                lost[account] = lost.get(account, 0) + rows
+
+    def flush(self) -> Future[bool]:
+        with self._work:
+            settled = Future[bool]()
+            if self._closed.is_set():
+                settled.set_result(not self._thread.is_alive() and not self._failed)
+            else:
+                self._entries.append(self._notice(settled))
+                self._hurry = True
+                self._work.notify()
+            return settled
+
+    def close(self, timeout_s: float) -> None:
+        with self._work:
+            self._closed.set()
+            self._work.notify()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            logger.error("the log could not be written within %.1f s of closing; rows are lost", timeout_s)
+
+    def _run(self) -> None:
+        while batch := self._take():
+            written = self._deliver(batch)
+            for entry in batch:
+                if entry.settled and entry.settled.set_running_or_notify_cancel():
+                    entry.settled.set_result(written)
+        if self._failed:
+            self._deliver([])
+
+    def _take(self) -> list[_Entry]:
+        """The next batch, of whole spans; empty once the queue is closed and empty."""
+        with self._work:
+            while not self._entries and not self._closed.is_set():
+                self._work.wait()
+            if self._waiting < self._batch_rows and not self._hurry and not self._closed.is_set():
+                self._work.wait(LINGER_S)
+            batch: list[_Entry] = []
+            rows = 0
+            while self._entries and (not batch or rows + self._entries[0].rows <= self._batch_rows):
+                batch.append(self._entries.popleft())
+                rows += batch[-1].rows
+            self._waiting -= rows
+            self._hurry = self._hurry and bool(self._entries)
+            return batch
+
+    def _deliver(self, batch: list[_Entry]) -> bool:
+        """Writes the batch behind the notices that are due; False when rows were given up, now or just before."""
+        owed, self._failed = self._failed, Counter()
+        nothing_lost, rows = not owed, self._notices(owed)
+        for entry in batch:
+            try:
+                rows += entry.make()
+                owed.update(entry.owed)
+            except Exception:
+                logger.exception("a span could not be made into log rows")
+                self._failed.update(entry.owed)
+        for delay_s in (*RETRY_DELAYS_S, None):
+            try:
+                self._write(rows)
+                return nothing_lost and not self._failed
+            except Exception:
+                if delay_s is None:
+                    logger.exception("%d log rows could not be written and are lost", len(rows))
+                else:
+                    self._pause(delay_s)
+        self._failed.update(owed)
+        return False
+
+    def _notice(self, settled: Future[bool] | None = None) -> _Entry:
+        lost: dict[str, int] = {}
+        return _Entry(0, lost, partial(self._notices, lost), settled)
+
+    def _notices(self, lost: Mapping[str, int]) -> list[LogRow]:
+        said, at = "log rows lost: the log could not keep up", self._wall()
+        return [LogRow("trace", name[:32], f"{count:,} {said}", at, is_error=True) for name, count in lost.items()]
+
+
+def _otlp(endpoint: str, redactor: _Redactor) -> BatchSpanProcessor:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # 0.1 s that few need
+
+    class Redacted(OTLPSpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return super().export([redactor.span(span) for span in spans])
+
+    no_metrics, address = NoOpMeterProvider(), endpoint.rstrip("/").removesuffix("/v1/traces") + "/v1/traces"
+    exporter = Redacted(address, timeout=OTLP_TIMEOUT_S, meter_provider=no_metrics)
+    return BatchSpanProcessor(exporter, 2048, 1000, 256, OTLP_TIMEOUT_S * 1000, meter_provider=no_metrics)
+
+
+class LogTracer:
+    """Open spans with `tracer`; their rows go to `write` a moment later, in the order they came.
+
+    `write` gets whole spans, `batch_rows` rows or so, on a thread of its own, and writes all or none; one that raises
+    is tried four times with `pause` (seconds) between. A span without an account has rows of the account "".
+    `otlp_endpoint` is a collector's address, with or without `/v1/traces`. Close it at the end: no exit hook does.
+    """
+
+    def __init__(
+        self, write: Callable[[Sequence[LogRow]], None], *, secrets: Collection[str] = (),
+        otlp_endpoint: str | None = None, wall: Callable[[], datetime] = wall_now, queue_rows: int = 10_000,
+        batch_rows: int = 500, pause: Callable[[float], object] | None = None,
+    ) -> None:  # fmt: skip
+        redactor = _Redactor(secrets)
+        self._queue = _Queue(write, wall, queue_rows, batch_rows, pause)
+        # All is given, so that no OTEL_* variable is asked. A limit on length would cut a secret in two.
+        limits = SpanLimits(128, 1000, 128, 128, 128, 128, SpanLimits.UNSET, SpanLimits.UNSET)
+        resource = Resource({"service.name": "trading-floor"})
+        provider = TracerProvider(ALWAYS_ON, resource, False, span_limits=limits, meter_provider=NoOpMeterProvider())
+        provider._disabled = False  # OTEL_SDK_DISABLED is about telemetry; these rows are the product
+        provider.add_span_processor(_Rows(self._queue, redactor, wall))
+        self._otlp = _otlp(otlp_endpoint, redactor) if otlp_endpoint else None
+        if self._otlp:
+            provider.add_span_processor(self._otlp)
+        self.tracer: trace.Tracer = provider.get_tracer("trading-floor")
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Blocks until every row so far is written; False when that took too long or rows were given up."""
+        try:
+            return self._queue.flush().result(timeout_s)
+        except TimeoutError:
+            return False
+
+    async def aflush(self, timeout_s: float = 5.0) -> bool:
+        """`flush` for an event loop, which it does not block."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._queue.flush()), timeout_s)
+        except TimeoutError:
+            return False
+
+    def close(self) -> None:
+        """Writes and exports what is left, in 2 seconds at most; what comes later is lost, with a warning."""
+        deadline = time.monotonic() + CLOSE_S
+        if self._otlp:  # in a thread, because the SDK's own shutdown waits up to 30 s for an endpoint that hangs
+            export = threading.Thread(target=self._otlp.shutdown, daemon=True)
+            export.start()
+        self._queue.close(CLOSE_S)
+        if self._otlp:
+            export.join(max(0.0, deadline - time.monotonic()))
+
+    def __enter__(self) -> LogTracer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

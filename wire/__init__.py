@@ -1,0 +1,1 @@
+"""What all our MCP servers share: refusals at the edge, life on stdio, the words of a tool's annotations."""

@@ -1,0 +1,97 @@
+"""An MCP server whose errors read `code: sentence`, whatever refused: a rule of ours, the SDK's types, a failure.
+
+A Refused raised by a tool, arguments that the SDK refuses before the tool runs (`bad_argument`) and a store or venue
+that can't answer (`unavailable`) all reach the client as `is_error` with that text, and `on_refused` first, which
+keeps the row or the line. Anything else is a fault of ours: it is logged in full and told as `internal`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio.to_thread
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from pydantic import ValidationError
+
+from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
+
+logger = logging.getLogger("floor.server")
+
+OnRefused = Callable[[str, Mapping[str, Any], Refused], None]
+
+READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
+TRADES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False)
+REPLACES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+
+class RefusingServer(MCPServer[Any]):
+    """An MCPServer with one way to say no. `on_refused(tool, arguments, refusal)` runs in a worker thread."""
+
+    def __init__(self, name: str, *, instructions: str, on_refused: OnRefused | None = None) -> None:
+        super().__init__(name, instructions=instructions, version="0.1.0", log_level="WARNING", subscriptions=False)
+        self._on_refused = on_refused
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        refusal: Refused
+        try:
+            self._check_names(name, arguments)
+            return await super().call_tool(name, arguments, context)
+        except Refused as error:
+            refusal = error
+        except ToolError as error:
+            refusal = self._as_refused(name, error)
+        if self._on_refused is not None and not refusal.is_on_record:
+            await anyio.to_thread.run_sync(self._on_refused, name, arguments, refusal)
+        text = f"{refusal.code}: {refusal.sentence}"
+        return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+    def _check_names(self, tool: str, arguments: Mapping[str, Any]) -> None:
+        """Refuse a tool or an argument that does not exist: the SDK would drop a misspelt argument without a word."""
+        found = self._tool_manager.get_tool(tool)
+        if found is None:
+            known = ", ".join(each.name for each in self._tool_manager.list_tools())
+            raise Refused("unknown_tool", f"there is no tool {shown(tool)}; there are {known}")
+        allowed = found.parameters.get("properties", {})
+        if extra := [key for key in arguments if key not in allowed]:
+            raise Refused(
+                "bad_argument", f"{tool} has no argument {shown(extra[0])}; it takes {', '.join(allowed) or 'none'}"
+            )
+
+    def _as_refused(self, tool: str, error: ToolError) -> Refused:
+        cause = error.__cause__
+        if isinstance(cause, Refused):
+            return cause
+        if isinstance(cause, ValidationError):
+            return Refused("bad_argument", _first_fault(tool, cause))
+        if isinstance(cause, StoreUnusable | VenueUnavailable):
+            return Refused("unavailable", f"{cause}")
+        logger.error("tool %s failed", tool, exc_info=cause)
+        return Refused("internal", f"{tool} failed for a reason of its own, which is in the server's log; nothing is known to have changed")
+
+    def refuse_resource(self, error: Exception) -> ResourceError:
+        """The SDK's error for a resource that can't be read, with the same text as a tool's."""
+        if isinstance(error, Refused):
+            kind = ResourceNotFoundError if error.code.startswith("unknown_") else ResourceError
+            return kind(f"{error.code}: {error.sentence}")
+        return ResourceError(f"unavailable: {error}")
+
+
+def _first_fault(tool: str, error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    where = str(fault["loc"][0]) if fault["loc"] else "arguments"
+    if fault["type"] == "missing":
+        return f"{tool} needs the argument {where}"
+    return f"{where} is {shown(fault['input'])}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
