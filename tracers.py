@@ -18,10 +18,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -54,15 +53,15 @@ RETRY_DELAYS_S = (0.05, 0.2, 1.0)
 OTLP_TIMEOUT_S, CLOSE_S = 5.0, 2.0
 
 _SECRET = "[secret]"  # noqa: S105
-# Each begins with a literal, which `re` finds at memory speed (6 ms a MB for all); one alternation takes four times as long.
+# Each begins with a literal, which `re` finds at memory speed (6 ms a MB for all); one alternation takes 25.
 _KEYS = [(re.compile(rf"{key}(?<![A-Za-z0-9]{key})[\w-]{{8,}}"), _SECRET) for key in ("sk-", "xai-", "gsk_", "AIza")]
-_KEYS += [(re.compile(r"Bearer\s+[\w.~+/=-]{6,}"), _SECRET), (re.compile(r"bearer\s+(?=\S{0,999}\d)\S{6,}"), _SECRET)]
+_KEYS += [(re.compile(r"Bearer\s+[\w.~+/=-]{6,}"), _SECRET), (re.compile(r"bearer\s+(?=\S*\d)[\w.~+/=-]{6,}"), _SECRET)]
 _KEYS += [(re.compile(r"""://[^\s/@:"'<>?#\\]{0,200}:[^\s/"'<>?#\\]{1,200}@"""), f"://{_SECRET}@")]
 
 
 @contextmanager
-def _open(tracer: trace.Tracer, name: str, has: Mapping[str, str]) -> Iterator[trace.Span]:
-    with tracer.start_as_current_span(name, attributes=has) as span:
+def _open(tracer: trace.Tracer, operation: str, name: str, **has: str) -> Iterator[trace.Span]:
+    with tracer.start_as_current_span(f"{operation} {name}", attributes={OPERATION: operation, **has}) as span:
         try:
             yield span
         except asyncio.CancelledError:  # which OpenTelemetry takes for a good end
@@ -77,19 +76,18 @@ def _fail(span: trace.Span, error: str) -> None:
 
 def session_span(tracer: trace.Tracer, account: str, session_id: str, mode: str) -> AbstractContextManager[trace.Span]:
     """A session's root span. What is opened inside inherits account, session and agent."""
-    has = {OPERATION: "invoke_workflow", ACCOUNT: account, CONVERSATION: session_id, AGENT: account, MODE: mode}
-    return _open(tracer, f"invoke_workflow {account}", has)
+    has = {ACCOUNT: account, CONVERSATION: session_id, AGENT: account, MODE: mode}
+    return _open(tracer, "invoke_workflow", account, **has)
 
 
 def agent_span(tracer: trace.Tracer, agent: str) -> AbstractContextManager[trace.Span]:
     """One agent's turn inside a session."""
-    return _open(tracer, f"invoke_agent {agent}", {OPERATION: "invoke_agent", AGENT: agent})
+    return _open(tracer, "invoke_agent", agent, **{AGENT: agent})
 
 
 def tool_span(tracer: trace.Tracer, tool: str, call_id: str, arguments: object) -> AbstractContextManager[trace.Span]:
     """One tool call, `arguments` as text or as what JSON can say; `record_result` tells how it ended."""
-    has = {OPERATION: "execute_tool", TOOL: tool, CALL_ID: call_id, ARGUMENTS: _text(arguments) or ""}
-    return _open(tracer, f"execute_tool {tool}", has)
+    return _open(tracer, "execute_tool", tool, **{TOOL: tool, CALL_ID: call_id, ARGUMENTS: _text(arguments) or ""})
 
 
 def record_result(span: trace.Span, result: str, error: str | None = None) -> None:
@@ -178,8 +176,8 @@ def _failure(span: ReadableSpan, has: Mapping[str, Any]) -> str | None:
 class _Rows(SpanProcessor):
     """Queues spans as they start and end; their rows are made on the writer's thread."""
 
-    def __init__(self, queue: _Queue, redactor: _Redactor, wall: Callable[[], datetime]) -> None:
-        self._queue, self._redactor, self._wall = queue, redactor, wall
+    def __init__(self, put: Callable[[_Entry], None], redactor: _Redactor, wall: Callable[[], datetime]) -> None:
+        self._put, self._redactor, self._wall = put, redactor, wall
         # By span id and trace id: between our spans stand AutoGen's, which carry our ids and none of our attributes.
         self._live: WeakValueDictionary[int, Span] = WeakValueDictionary()
 
@@ -194,21 +192,20 @@ class _Rows(SpanProcessor):
         self._live.setdefault(own.trace_id, span)
         kind = _KINDS.get(has.get(OPERATION))
         if kind in ("trace", "agent"):
-            make = partial(self._started, kind, dict(has), own.span_id, self._wall())
-            self._queue.put(str(has.get(ACCOUNT, "")), 1, make)
+            make = partial(self._row, kind, dict(has), own.span_id, self._wall(), "started")
+            self._put(_Entry(1, Counter({str(has.get(ACCOUNT, "")): 1}), make))
 
     def on_end(self, span: ReadableSpan) -> None:
         has = span.attributes or {}
         rows = sum(event.name == "response" for event in span.events) + (has.get(OPERATION) in _KINDS)
         if rows:
-            self._queue.put(str(has.get(ACCOUNT, "")), rows, partial(self._ended, span, has, self._wall()))
-
-    def _started(self, kind: LogType, has: Mapping[str, Any], span_id: int, at: datetime) -> list[LogRow]:
-        return [self._row(kind, has, span_id, at, "started")]
+            make = partial(self._ended, span, has, self._wall())
+            self._put(_Entry(rows, Counter({str(has.get(ACCOUNT, "")): rows}), make))
 
     def _ended(self, span: ReadableSpan, has: Mapping[str, Any], at: datetime) -> list[LogRow]:
-        said = [event.attributes or {} for event in span.events if event.name == "response"]
-        rows = [self._row("response", has, span.context.span_id, at, _text(each.get("text")) or "") for each in said]
+        rows: list[LogRow] = []
+        for said in (event.attributes or {} for event in span.events if event.name == "response"):
+            rows += self._row("response", has, span.context.span_id, at, _text(said.get("text")) or "")
         kind, why, outcome = _KINDS.get(has.get(OPERATION)), _failure(span, has), "finished"
         if kind is None:
             return rows
@@ -220,136 +217,28 @@ class _Rows(SpanProcessor):
         elif kind == "function":
             more |= {"arguments": _text(has.get(ARGUMENTS)), "result": _text(has.get(RESULT, why))}
         outcome = outcome if why is None else f"failed: {why}"
-        return [*rows, self._row(kind, has, span.context.span_id, at, outcome, **more)]
+        return rows + self._row(kind, has, span.context.span_id, at, outcome, **more)
 
     def _row(
         self, kind: LogType, has: Mapping[str, Any], span_id: int, at: datetime, message: str, **more: Any
-    ) -> LogRow:
+    ) -> list[LogRow]:
         model = MODEL if MODEL in has else MODEL_ASKED
-        who: dict[str, str] = {"trace": MODE, "agent": AGENT, "generation": model, "function": TOOL}
         if kind != "response":
-            message = f"{has.get(who[kind], '')}{' session' if kind == 'trace' else ''} {message}".lstrip()
-        more |= {"message": message, "session_id": has.get(CONVERSATION), "tool": has.get(TOOL), "model": has.get(model)}
+            who = {"trace": MODE, "agent": AGENT, "generation": model, "function": TOOL}[kind]
+            message = f"{has.get(who, '')}{' session' if kind == 'trace' else ''} {message}".lstrip()
+        more |= {"message": message, "session_id": has.get(CONVERSATION)}
+        more |= {"tool": has.get(TOOL), "model": has.get(model), "span_id": trace.format_span_id(span_id)}
         more |= {field: self._redactor.cut(value) for field, value in more.items() if isinstance(value, str)}
-        return LogRow(kind, str(has.get(ACCOUNT, "")), wall_time=at, span_id=trace.format_span_id(span_id), **more)
+        return [LogRow(kind, str(has.get(ACCOUNT, "")), wall_time=at, **more)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """`rows` still to be made, by account in `owed`; or, with 0 rows, a notice of as many as found no room after it."""
 
     rows: int
-    owed: dict[str, int]
+    owed: Counter[str]
     make: Callable[[], list[LogRow]]
-    settled: Future[bool] | None = None
-
-
-class _Queue:
-    """A bounded queue and the one thread that empties it through `write`."""
-
-    def __init__(
-        self, write: Callable[[Sequence[LogRow]], None], wall: Callable[[], datetime], rows_max: int, batch_rows: int,
-        pause: Callable[[float], object] | None,
-    ) -> None:  # fmt: skip
-        self._write, self._wall, self._rows_max, self._batch_rows = write, wall, rows_max, batch_rows
-        self._closed = threading.Event()
-        self._pause = pause or self._closed.wait
-        # Re-entrant, because a span can end in a finalizer that runs while its thread holds the lock.
-        self._work = threading.Condition(threading.RLock())
-        self._entries: deque[_Entry] = deque()
-        self._waiting, self._hurry, self._failed = 0, False, Counter[str]()
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
-
-    def put(self, account: str, rows: int, make: Callable[[], list[LogRow]]) -> None:
-        with self._work:
-            if self._closed.is_set():
-                logger.warning("%d log rows of %s came after the log was closed and are lost", rows, account)
-            elif not self._entries or self._waiting + rows <= self._rows_max:
-                self._entries.append(_Entry(rows, {account: rows}, make))
-                self._waiting += rows
-                if len(self._entries) == 1 or self._waiting >= self._batch_rows:
-                    self._work.notify()
-            else:
-                if self._entries[-1].rows:
-                    self._entries.append(self._notice())
-                lost = self._entries[-1].owed
-                lost[account] = lost.get(account, 0) + rows
-
-    def flush(self) -> Future[bool]:
-        with self._work:
-            settled = Future[bool]()
-            if self._closed.is_set():
-                settled.set_result(not self._thread.is_alive() and not self._failed)
-            else:
-                self._entries.append(self._notice(settled))
-                self._hurry = True
-                self._work.notify()
-            return settled
-
-    def close(self, timeout_s: float) -> None:
-        with self._work:
-            self._closed.set()
-            self._work.notify()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            logger.error("the log could not be written within %.1f s of closing; rows are lost", timeout_s)
-
-    def _run(self) -> None:
-        while batch := self._take():
-            written = self._deliver(batch)
-            for entry in batch:
-                if entry.settled and entry.settled.set_running_or_notify_cancel():
-                    entry.settled.set_result(written)
-        if self._failed:
-            self._deliver([])
-
-    def _take(self) -> list[_Entry]:
-        """The next batch, of whole spans; empty once the queue is closed and empty."""
-        with self._work:
-            while not self._entries and not self._closed.is_set():
-                self._work.wait()
-            if self._waiting < self._batch_rows and not self._hurry and not self._closed.is_set():
-                self._work.wait(LINGER_S)
-            batch: list[_Entry] = []
-            rows = 0
-            while self._entries and (not batch or rows + self._entries[0].rows <= self._batch_rows):
-                batch.append(self._entries.popleft())
-                rows += batch[-1].rows
-            self._waiting -= rows
-            self._hurry = self._hurry and bool(self._entries)
-            return batch
-
-    def _deliver(self, batch: list[_Entry]) -> bool:
-        """Writes the batch behind the notices that are due; False when rows were given up, now or just before."""
-        owed, self._failed = self._failed, Counter()
-        nothing_lost, rows = not owed, self._notices(owed)
-        for entry in batch:
-            try:
-                rows += entry.make()
-                owed.update(entry.owed)
-            except Exception:
-                logger.exception("a span could not be made into log rows")
-                self._failed.update(entry.owed)
-        for delay_s in (*RETRY_DELAYS_S, None):
-            try:
-                self._write(rows)
-                return nothing_lost and not self._failed
-            except Exception:
-                if delay_s is None:
-                    logger.exception("%d log rows could not be written and are lost", len(rows))
-                else:
-                    self._pause(delay_s)
-        self._failed.update(owed)
-        return False
-
-    def _notice(self, settled: Future[bool] | None = None) -> _Entry:
-        lost: dict[str, int] = {}
-        return _Entry(0, lost, partial(self._notices, lost), settled)
-
-    def _notices(self, lost: Mapping[str, int]) -> list[LogRow]:
-        said, at = "log rows lost: the log could not keep up", self._wall()
-        return [LogRow("trace", name[:32], f"{count:,} {said}", at, is_error=True) for name, count in lost.items()]
+    told: Future[bool] | None = None
 
 
 def _otlp(endpoint: str, redactor: _Redactor) -> BatchSpanProcessor:
@@ -377,32 +266,43 @@ class LogTracer:
         otlp_endpoint: str | None = None, wall: Callable[[], datetime] = wall_now, queue_rows: int = 10_000,
         batch_rows: int = 500, pause: Callable[[float], object] | None = None,
     ) -> None:  # fmt: skip
-        redactor = _Redactor(secrets)
-        self._queue = _Queue(write, wall, queue_rows, batch_rows, pause)
+        self._write, self._wall, self._queue_rows, self._batch_rows = write, wall, queue_rows, batch_rows
+        self._closed = threading.Event()
+        self._pause = pause or self._closed.wait
+        # Re-entrant, because a span can end in a finalizer that runs while its thread holds the lock.
+        self._work = threading.Condition(threading.RLock())
+        self._entries: deque[_Entry] = deque()
+        self._waiting, self._hurry, self._untold = 0, False, Counter[str]()
         # All is given, so that no OTEL_* variable is asked. A limit on length would cut a secret in two.
         limits = SpanLimits(128, 1000, 128, 128, 128, 128, SpanLimits.UNSET, SpanLimits.UNSET)
-        resource = Resource({"service.name": "trading-floor"})
+        resource, redactor = Resource({"service.name": "trading-floor"}), _Redactor(secrets)
         provider = TracerProvider(ALWAYS_ON, resource, False, span_limits=limits, meter_provider=NoOpMeterProvider())
         provider._disabled = False  # OTEL_SDK_DISABLED is about telemetry; these rows are the product
-        provider.add_span_processor(_Rows(self._queue, redactor, wall))
+        provider.add_span_processor(_Rows(self._put, redactor, wall))
         self._otlp = _otlp(otlp_endpoint, redactor) if otlp_endpoint else None
         if self._otlp:
             provider.add_span_processor(self._otlp)
         self.tracer: trace.Tracer = provider.get_tracer("trading-floor")
+        self._writer = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._writer.start()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Blocks until every row so far is written; False when that took too long or rows were given up."""
+        """Blocks until every row so far is written, or a row that says it is lost; False when that did not succeed."""
+        told = Future[bool]()
+        with self._work:
+            if self._closed.is_set():
+                return not self._writer.is_alive() and not self._untold
+            self._entries.append(self._notice(told))
+            self._hurry = True
+            self._work.notify()
         try:
-            return self._queue.flush().result(timeout_s)
+            return told.result(timeout_s)
         except TimeoutError:
             return False
 
     async def aflush(self, timeout_s: float = 5.0) -> bool:
-        """`flush` for an event loop, which it does not block."""
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._queue.flush()), timeout_s)
-        except TimeoutError:
-            return False
+        """`flush`, without blocking the event loop."""
+        return await asyncio.to_thread(self.flush, timeout_s)
 
     def close(self) -> None:
         """Writes and exports what is left, in 2 seconds at most; what comes later is lost, with a warning."""
@@ -410,7 +310,12 @@ class LogTracer:
         if self._otlp:  # in a thread, because the SDK's own shutdown waits up to 30 s for an endpoint that hangs
             export = threading.Thread(target=self._otlp.shutdown, daemon=True)
             export.start()
-        self._queue.close(CLOSE_S)
+        with self._work:
+            self._closed.set()
+            self._work.notify()
+        self._writer.join(CLOSE_S)
+        if self._writer.is_alive():
+            logger.error("the log was not written within %.1f s of closing; rows are lost", CLOSE_S)
         if self._otlp:
             export.join(max(0.0, deadline - time.monotonic()))
 
@@ -419,3 +324,71 @@ class LogTracer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _put(self, entry: _Entry) -> None:
+        with self._work:
+            if self._closed.is_set():
+                logger.warning("log rows came after the log was closed and are lost: %s", entry.owed)
+            elif not self._waiting or self._waiting + entry.rows <= self._queue_rows:
+                self._entries.append(entry)
+                self._waiting += entry.rows
+                if len(self._entries) == 1 or self._waiting >= self._batch_rows:
+                    self._work.notify()
+            else:
+                if self._entries[-1].rows:
+                    self._entries.append(self._notice())
+                self._entries[-1].owed.update(entry.owed)
+
+    def _run(self) -> None:
+        while batch := self._take():
+            self._deliver(batch)
+            for entry in batch:
+                if entry.told:
+                    entry.told.set_result(not self._untold)
+        self._deliver([])
+
+    def _take(self) -> list[_Entry]:
+        """The next batch, of whole spans; empty once all is taken and the tracer closed."""
+        with self._work:
+            while not self._entries and not self._closed.is_set():
+                self._work.wait()
+            if self._waiting < self._batch_rows and not self._hurry and not self._closed.is_set():
+                self._work.wait(LINGER_S)
+            batch: list[_Entry] = []
+            rows = 0
+            while self._entries and (not batch or rows + self._entries[0].rows <= self._batch_rows):
+                batch.append(self._entries.popleft())
+                rows += batch[-1].rows
+            self._waiting -= rows
+            self._hurry = self._hurry and bool(self._entries)
+            return batch
+
+    def _deliver(self, batch: list[_Entry]) -> None:
+        """Writes the batch, and before it a notice of what was given up earlier."""
+        owed, self._untold = self._untold, Counter()
+        rows = self._notices(owed)
+        for entry in batch:
+            try:
+                rows += entry.make()
+                owed.update(entry.owed)
+            except Exception:
+                logger.exception("a span could not be made into log rows")
+                self._untold.update(entry.owed)
+        for delay_s in (*RETRY_DELAYS_S, None) if rows else ():
+            try:
+                self._write(rows)
+                break
+            except Exception:
+                if delay_s is None:
+                    logger.exception("%d log rows could not be written and are lost", len(rows))
+                    self._untold.update(owed)
+                else:
+                    self._pause(delay_s)
+
+    def _notice(self, told: Future[bool] | None = None) -> _Entry:
+        lost = Counter[str]()
+        return _Entry(0, lost, partial(self._notices, lost), told)
+
+    def _notices(self, lost: Mapping[str, int]) -> list[LogRow]:
+        said, at = "log rows lost: the log could not keep up", self._wall()
+        return [LogRow("trace", name, f"{count:,} {said}", at, is_error=True) for name, count in lost.items()]

@@ -207,7 +207,10 @@ class Trader:
     async def _task(self, session_id: str, mode: Mode, workbench: SessionWorkbench) -> str:
         """What the session is about: mode, time, market and the account's report, read through MCP."""
         account = json.loads(await workbench.read_resource("accounts", f"accounts://accounts_server/{self.name}"))
-        status = json.loads((await workbench.call_tool("get_market_status")).to_text())
+        answer = await workbench.call_tool("get_market_status")
+        if answer.is_error:
+            raise ServerGone(answer.to_text())
+        status = json.loads(answer.to_text())
         account["transactions"] = account["transactions"][:TRANSACTIONS_TOLD]
         account["portfolio_value_time_series"] = account["portfolio_value_time_series"][-VALUES_TOLD:]
         session = {

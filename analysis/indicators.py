@@ -92,7 +92,8 @@ def relative_strength_index(prices: Sequence[float], period: int = WILDER_PERIOD
     changes = [after - before for before, after in pairwise(prices)]
     gains = _smoothed([max(change, 0.0) for change in changes], period, 1 / period)
     losses = _smoothed([max(-change, 0.0) for change in changes], period, 1 / period)
-    # gain / (gain + loss) is Wilder's 1 - 1 / (1 + gain / loss) without its division by a loss of 0
+    # gain / (gain + loss) is Wilder's 1 - 1 / (1 + gain / loss) without its division by a loss of 0; it is taken before
+    # the 100 so that no rounding passes 100
     return [
         100 * (gain / (gain + loss)) if gain + loss > 0 else 50.0 for gain, loss in zip(gains, losses, strict=True)
     ]
@@ -132,7 +133,7 @@ def _smoothed(values: Sequence[float], period: int, weight: float) -> list[float
     average = fmean(values[:period])
     averages = [average]
     for value in values[period:]:
-        # this form keeps averages of values from 0 on from falling below 0 by rounding
+        # exact for a weight of 1, where average + weight * (value - average) is not
         average = average * (1 - weight) + value * weight
         averages.append(average)
     return averages

@@ -126,7 +126,8 @@ def machine_names(path: str, text: str) -> list[str]:
 def test_the_tree_lists_every_module_once_with_a_phrase_and_nothing_else() -> None:
     lines = tree_block(page("ARCHITECTURE.md"))
     assert lines, "ARCHITECTURE.md has no fenced block after the heading '## The tree'"
-    assert tree_problems(lines, project_files()) == []
+    found = tree_problems(lines, project_files())
+    assert not found, "\n".join(found)
 
 
 def test_the_readme_shows_the_settings_as_they_are() -> None:
@@ -146,7 +147,7 @@ def test_no_file_names_a_download_host_or_a_path_of_one_machine() -> None:
         content = (PROJECT / path).read_bytes()
         if b"\0" not in content:
             found += machine_names(path, content.decode("utf-8", errors="replace"))
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 FILES = [

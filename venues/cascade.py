@@ -88,6 +88,12 @@ def split(
     return left_variance, increment * weight + square_root(left_variance * (1.0 - weight)) * normal
 
 
+def _alternate(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    both = left.repeat(2)
+    both[1::2] = right
+    return both
+
+
 class _Jumps:
     """Jumps of normal size at uniformly random minutes: how many, and their sum, split down the tree together.
 
@@ -102,10 +108,11 @@ class _Jumps:
         self._stem = lru_cache(maxsize=16)(self._find_stem)
 
     def _left(self, node: int, count: int, total: int) -> tuple[int, int]:
-        """The left half's count and sum. The draws of one node lie 2^32 counters apart, beyond the node numbers."""
+        """The left half's count, of which each jump is one random bit, and its sum."""
         ones = 0
         for taken in range(0, count, 64):
-            bits = draw(self._key, node + (taken + 64 << 32))
+            # a node's further draws lie beyond the numbers of all nodes
+            bits = draw(self._key, node + ((taken + 64) << 32))
             ones += (bits >> max(0, 64 - (count - taken))).bit_count()
         if ones in (0, count):
             return ones, total if ones else 0
@@ -227,9 +234,9 @@ class Factor:
             nodes = np.arange(first_node, first_node + len(diffused), dtype=np.uint64)
             bell, tilt = (lane.astype(np.float64) for lane in lanes(draw(self._key, nodes)))
             left_variance, left_increment = split(bell, tilt, variance, increment, _SPREADS[depth], np.sqrt)
-            diffused = np.stack((diffused, diffused + left_increment), axis=1).reshape(-1)
-            variance = np.stack((left_variance, variance - left_variance), axis=1).reshape(-1)
-            increment = np.stack((left_increment, increment - left_increment), axis=1).reshape(-1)
+            diffused = _alternate(diffused, diffused + left_increment)
+            variance = _alternate(left_variance, variance - left_variance)
+            increment = _alternate(left_increment, increment - left_increment)
         jumped = np.full(BLOCK, self._jumps.level(first), dtype=np.int64)
         for minute, size in self._jumps.between(first + 1, first + BLOCK):
             jumped[minute - first :] += size

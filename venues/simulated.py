@@ -43,7 +43,6 @@ _BARS_AT_ONCE = 128
 _SHARED_BLOCKS_KEPT = 8
 """Blocks of each market and sector path in memory, 128 KiB each: more than sixty days, 14 MiB in all."""
 
-
 Scope = Literal["symbol", "sector"]
 
 

@@ -26,7 +26,7 @@ from model_clients.rulebooks.rulebook import (
 SHELTERS = ("TLT", "GLD")
 MOMENTUM_BARS = {"day": 20, "hour": 35}
 INDEX_BARS = {"day": 50, "hour": 70}
-INDEX_BAND = 0.005
+INDEX_BAND = 0.01
 """How far below its average the index must be before what is held counts as standing in a falling market."""
 
 EDGE = 0.02
@@ -37,7 +37,10 @@ STAKE = 0.22
 ADD_STAKE = 0.06
 ADD_STEP = 0.03
 LOSS_CUT = -0.05
-SWITCH_EDGE = 0.06
+SWITCH_EDGE = 0.08
+DAYS_KEPT = 3.0
+"""Days that a purchase has before a stronger name may take its place."""
+
 DAYS_OUT = 3.0
 """Days that a sold symbol is left alone."""
 
@@ -161,7 +164,11 @@ class Macro:
         if places > 0 or not strong:
             return [wish for _, wish in strong[: min(2, max(places, 0))]]
         best, wish = strong[0]
-        read = [symbol for symbol in staying if symbol in view.histories]
+        read = [
+            symbol
+            for symbol in staying
+            if symbol in view.histories and task.days_since("buy", symbol) >= DAYS_KEPT
+        ]
         weakest = min(read, key=lambda symbol: (_momentum(view.histories[symbol]), symbol), default=None)
         if weakest is None or task.days_since("sell") < 1:
             return []

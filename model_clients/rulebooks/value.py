@@ -11,6 +11,7 @@ from statistics import median
 
 from model_clients.rulebooks.history import History
 from model_clients.rulebooks.rulebook import Hold, Listed, Plan, Reading, View, Wish, clamp, of_kind, trims
+from model_clients.rulebooks.sizing import REACH
 
 DISCOUNT_STRETCH = -0.75
 """Stretch below the long average from which a price counts as a discount; an empty book starts at less."""
@@ -22,7 +23,7 @@ DISCOUNT_MIN = 0.01
 
 DEAR_STRETCH = 2.0
 DEAR_GAIN = 0.08
-TRANCHE = 0.07
+TRANCHE = 0.05
 POSITIONS_MAX = 12
 DAYS_BETWEEN_BUYS = 0.9
 DAYS_BETWEEN_ADDS = 5.0
@@ -74,7 +75,7 @@ class Value:
         return found
 
     def _bargains(self, view: View, field: Mapping[str, History], usual: float) -> list[Wish]:
-        """The deepest discounts among the steady: what is held may be added to, slowly; the new only when opening."""
+        """The deepest discount among the steady: what is held may be added to, slowly; the new only when opening."""
         task = view.task
         if not task.may_open or task.days_since("buy") < DAYS_BETWEEN_BUYS:
             return []
@@ -82,9 +83,12 @@ class Value:
         candidates = [symbol for symbol in view.held() if task.days_since("buy", symbol) >= DAYS_BETWEEN_ADDS]
         if len(task.positions) < POSITIONS_MAX:
             candidates += field
+        dearest_usd = float(task.total_usd * REACH) * TRANCHE
         found = []
         for symbol in candidates:
             history = view.histories[symbol]
+            if history.last > dearest_usd and view.kind(symbol) != "coin":
+                continue
             stretch, average = history.stretch(self.day_bars), history.average(self.day_bars)
             discount = 1 - history.last / average
             steady = history.daily_volatility(self.day_bars) <= usual
@@ -96,8 +100,8 @@ class Value:
                 )
                 confidence = clamp(0.5 + 0.1 * -stretch, 0.5, 0.9)
                 found.append((stretch, Wish("buy", symbol, TRANCHE, confidence, HORIZON_DAYS, reason)))
-        # the second and third stand in where one share of the first costs more than a tranche
-        return [wish for _, wish in sorted(found, key=lambda one: (one[0], one[1].symbol))[:3]]
+        found.sort(key=lambda one: (one[0], one[1].symbol))
+        return [wish for _, wish in found[:1]]
 
     def _holds(self, view: View, field: Mapping[str, History]) -> list[Hold]:
         held = view.held()[:1]

@@ -1,0 +1,46 @@
+"""`reset`: put the store aside as a copy, so that the next start makes a new one."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import closing
+
+from database import Store
+from values.clock import wall_now
+from values.errors import StoreUnusable
+from values.settings import StoreSettings, load
+
+
+def reset_store(yes: bool) -> int:
+    """Ask, then move the store away; the exit code. Raises StoreUnusable while a floor runs on it."""
+    path = load(StoreSettings).store_path
+    if not path.exists():
+        print(f"there is no store at {path}: nothing to reset")
+        return 0
+    stamp = re.sub(r"[^0-9]", "", wall_now().isoformat())[:14]
+    copy = path.with_name(f"{path.name}.kept-{stamp}")
+    if not yes:
+        print(f"{path} will be kept as {copy.name}, and the next start makes a new store.")
+        try:
+            answer = input("Reset? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
+            print("nothing was changed")
+            return 1
+    with closing(Store(path)) as store:
+        held = store.hold_floor()
+        if held is None:
+            raise StoreUnusable(f"a floor runs on {path} ({store.floor_holder()}): stop it first")
+        try:
+            # the copy is whole before the store goes, so that an interruption loses nothing
+            store.backup(copy)
+            store.close()
+            for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+                leftover.unlink(missing_ok=True)
+        finally:
+            os.close(held)
+    print(f"kept as {copy}; the next `trading-floor run` makes a new store", file=sys.stdout)
+    return 0

@@ -1,0 +1,70 @@
+"""`status` and what the owner asks of a floor: pause, resume, reduce, halt."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from commands.standings import standings
+from database import Store
+from ledger.controls import ControlAction, ask
+from market import Market, open_market
+from values.clock import iso
+from values.money import usd
+from values.settings import MarketSettings, load
+
+
+def existing() -> tuple[Store, Market]:
+    """The store that is there, and its market. Raises StoreUnusable when there is none: these commands make none."""
+    settings = load(MarketSettings)
+    store = Store(settings.store_path)
+    return store, open_market(store, settings)
+
+
+def show_status() -> None:
+    """The floor, the market and every account, as a table that is wide enough for its text."""
+    store, market = existing()
+    with closing(store):
+        held = store.hold_floor()
+        if held is not None:
+            os.close(held)
+        session = market.session()
+        print(f"store   {store.path}")
+        print(f"floor   {'not running' if held is not None else 'running: ' + store.floor_holder()}")
+        print(f"market  {market.name.upper()} at {iso(market.clock.now())}, {'open' if session.is_open else 'closed'}")
+        print(f"        {session.note}")
+        table = Table(box=None, pad_edge=False)
+        for heading in ("account", "kind", "model", "state"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("value USD", "profit USD", "trades", "refusals"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("last action")
+        for row in standings(store, market):
+            table.add_row(
+                row.name,
+                row.kind,
+                row.model,
+                row.state,
+                ("no price" if row.value is None else usd(row.value)) + (" (stale)" if row.is_stale else ""),
+                "no price" if row.profit is None else f"{row.profit:+,.2f}",
+                str(row.fills),
+                str(row.refusals),
+                Text(row.last_action),
+            )
+        console = Console()
+        console.print(table, width=None if console.is_terminal else 160)
+
+
+def control(action: str, trader: str | None) -> None:
+    """Carry out and record what the owner asks for; works with the floor or without."""
+    assert action in get_args(ControlAction)
+    store, market = existing()
+    with closing(store):
+        concerned = ask(store, market, action, trader)  # type: ignore[arg-type]
+    done = {"pause": "paused", "resume": "active again", "reduce": "reducing: sales only", "halt": "halted"}
+    print(f"{', '.join(concerned) or 'no trader'}: {done[action]}")

@@ -1,0 +1,167 @@
+"""The record of sessions: opened before a trader acts, ended with all it used, in one transaction each.
+
+A session row that is still open when no floor runs was cut by a crash; the next floor marks it interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from database import Store
+from store import tables
+from values.money import ZERO
+
+
+class CallUsed(Protocol):
+    """A model call as the record keeps it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def input_tokens(self) -> int: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def cost_usd(self) -> Decimal: ...
+    @property
+    def latency_ms(self) -> float: ...
+    @property
+    def finish_reason(self) -> str: ...
+    @property
+    def wall_time(self) -> datetime: ...
+
+
+def next_mode(store: Store, account: str) -> str:
+    """`trade` first, then in turn, whatever became of the session before."""
+    table = tables.sessions.c
+    with store.read() as connection:
+        last = connection.execute(
+            select(table.mode).where(table.account == account).order_by(table.wall_time.desc()).limit(1)
+        ).scalar_one_or_none()
+    return "rebalance" if last == "trade" else "trade"
+
+
+def open_session_row(store: Store, session_id: str, account: str, cycle: int, mode: str, model: str) -> None:
+    clock = store.clock()
+    now, wall = clock.now(), clock.wall()
+    with store.write() as connection:
+        connection.execute(
+            insert(tables.sessions).values(
+                id=session_id, account=account, cycle=cycle, mode=mode, model=model, outcome="open", reason="",
+                appraisal="", turns=0, tool_calls=0, input_tokens=0, output_tokens=0, cost_usd=ZERO, market_time=now,
+                wall_time=wall,
+            )
+        )  # fmt: skip
+
+
+def end_session_row(
+    store: Store,
+    session_id: str,
+    *,
+    outcome: str,
+    reason: str,
+    appraisal: str,
+    turns: int,
+    tool_calls: int,
+    calls: Sequence[CallUsed],
+) -> None:
+    """Close the row and keep its model calls. A row that is closed already stays as it is."""
+    clock = store.clock()
+    table = tables.sessions
+    with store.write() as connection:
+        account = connection.execute(
+            update(table)
+            .where(table.c.id == session_id, table.c.outcome == "open")
+            .values(
+                outcome=outcome,
+                reason=reason,
+                appraisal=appraisal,
+                turns=turns,
+                tool_calls=tool_calls,
+                input_tokens=sum(call.input_tokens for call in calls),
+                output_tokens=sum(call.output_tokens for call in calls),
+                cost_usd=sum((call.cost_usd for call in calls), ZERO),
+                ended_market_time=clock.now(),
+                ended_wall_time=clock.wall(),
+            )
+            .returning(table.c.account)
+        ).scalar_one_or_none()
+        if account is not None and calls:
+            rows = [
+                {
+                    "session_id": session_id, "account": account, "model": call.model,
+                    "input_tokens": call.input_tokens, "output_tokens": call.output_tokens, "cost_usd": call.cost_usd,
+                    "latency_ms": call.latency_ms, "finish_reason": call.finish_reason, "wall_time": call.wall_time,
+                }
+                for call in calls
+            ]  # fmt: skip
+            connection.execute(insert(tables.model_calls), rows)
+
+
+def interrupt_open_sessions(store: Store) -> int:
+    """Mark what a crash left open; how many there were. For a floor that holds the store and has started none."""
+    clock = store.clock()
+    table = tables.sessions
+    with store.write() as connection:
+        found = connection.execute(
+            update(table)
+            .where(table.c.outcome == "open")
+            .values(
+                outcome="interrupted",
+                reason="the floor ended before the session did",
+                ended_market_time=clock.now(),
+                ended_wall_time=clock.wall(),
+            )
+        )
+    return int(found.rowcount)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What an account did last and has cost: for the floor's table. Counts are of all time."""
+
+    last_action: str
+    last_outcome: str | None
+    model: str | None
+    fills: int
+    refusals: int
+    session_cost_usd: Decimal
+    cost_usd: Decimal
+
+
+def activity(connection: Connection, account: str) -> Activity:
+    """Within the caller's transaction."""
+    logs, sessions = tables.logs.c, tables.sessions.c
+    last_log = connection.execute(
+        select(logs.message)
+        .where(logs.account == account, logs.type == "account")
+        .order_by(logs.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    last = connection.execute(
+        select(sessions.outcome, sessions.model, sessions.cost_usd)
+        .where(sessions.account == account)
+        .order_by(sessions.wall_time.desc())
+        .limit(1)
+    ).one_or_none()
+    trades = tables.transactions.c
+    fills = connection.execute(
+        select(func.count()).where(trades.account == account, trades.kind.in_(("buy", "sell")))
+    ).scalar_one()
+    refused = connection.execute(select(func.count()).where(tables.refusals.c.account == account)).scalar_one()
+    cost = connection.execute(select(func.sum(sessions.cost_usd)).where(sessions.account == account)).scalar_one()
+    return Activity(
+        last_action=last_log or "",
+        last_outcome=None if last is None else last.outcome,
+        model=None if last is None else last.model,
+        fills=fills,
+        refusals=refused,
+        session_cost_usd=ZERO if last is None else last.cost_usd,
+        cost_usd=cost or ZERO,
+    )
