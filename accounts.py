@@ -78,9 +78,7 @@ class Account:
                 session_id = open_session(connection, self.name) if self.actor == "floor" else None
             write_account(self.store, self.name, strategy=strategy, actor=self.actor, session_id=session_id)
 
-    def record_decision(
-        self, symbol: str, action: Action, confidence: float, horizon_days: int, rationale: str
-    ) -> int:
+    def record_decision(self, symbol: str, action: Action, confidence: float, horizon_days: int, rationale: str) -> int:
         """Put a decision, holding included, on record; its id. `confidence` is 0 to 1."""
         arguments = {"symbol": symbol, "action": action, "confidence": confidence, "horizon_days": horizon_days}
         with self._on_record("record_decision", {**arguments, "rationale": rationale}):
@@ -103,9 +101,16 @@ class Account:
                 read_book(connection, self.name)
                 session_id = open_session(connection, self.name) if self.actor == "floor" else None
                 decision = insert(tables.decisions).values(
-                    account=self.name, symbol=instrument.symbol, action=action, confidence=confidence,
-                    horizon_days=horizon_days, rationale=rationale, session_id=session_id, actor=self.actor,
-                    market_time=now, wall_time=wall,
+                    account=self.name,
+                    symbol=instrument.symbol,
+                    action=action,
+                    confidence=confidence,
+                    horizon_days=horizon_days,
+                    rationale=rationale,
+                    session_id=session_id,
+                    actor=self.actor,
+                    market_time=now,
+                    wall_time=wall,
                 )
                 decision_id = connection.execute(decision.returning(tables.decisions.c.id)).scalar_one()
                 message = f"decided to {action} {instrument.symbol} ({confidence:.0%} sure, {horizon_days} days)"
@@ -161,8 +166,14 @@ def record_refusal(
             known = account_record(connection, name) is not None
             connection.execute(
                 insert(tables.refusals).values(
-                    account=name[:80], tool=tool, code=refusal.code, sentence=refusal.sentence,
-                    arguments=json.dumps(shortened), actor=actor, market_time=clock.now(), wall_time=clock.wall(),
+                    account=name[:80],
+                    tool=tool,
+                    code=refusal.code,
+                    sentence=refusal.sentence,
+                    arguments=json.dumps(shortened),
+                    actor=actor,
+                    market_time=clock.now(),
+                    wall_time=clock.wall(),
                     session_id=open_session(connection, name) if known and actor == "floor" else None,
                 )
             )

@@ -34,7 +34,7 @@ Symbol = Annotated[
 Quantity = Annotated[
     Any,
     Field(
-        description="how many: whole shares for equities and ETFs, steps of 0.00000001 for coins; number or decimal text",
+        description="how many: whole shares for equities and ETFs, steps of 0.00000001 for coins",
         json_schema_extra={"anyOf": [{"type": "string"}, {"type": "number"}]},
     ),
 ]
@@ -158,7 +158,9 @@ def _add_reads(server: RefusingServer, desk: Desk) -> None:
     @server.tool(annotations=READS)
     def get_transactions(
         name: Name,
-        cursor: Annotated[str | None, Field(description="next_cursor of the page before; leave out for the newest")] = None,
+        cursor: Annotated[
+            str | None, Field(description="next_cursor of the page before; leave out for the newest")
+        ] = None,
     ) -> TransactionPage:
         """The record of the account, 50 transactions a page, newest first."""
         return desk.account(name).list_transactions(cursor)
@@ -169,7 +171,7 @@ def _add_trades(server: RefusingServer, desk: Desk) -> None:
     def buy_shares(
         name: Name, symbol: Symbol, quantity: Quantity, rationale: Rationale, client_order_id: OrderId = None
     ) -> TradeResult:
-        """Buy now at the market's price plus 0.2 %. Returns the fill and the new balance, or an error with the reason."""
+        """Buy now at the market's price plus 0.2 %. Returns the fill and the new balance."""
         return _result(desk.account(name).buy_shares(symbol, quantity, rationale, client_order_id))
 
     @server.tool(annotations=TRADES)
@@ -244,7 +246,9 @@ def _result(fill: Fill) -> TradeResult:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="accounts-server", description="Paper-money accounts as an MCP server on stdio.")
+    parser = argparse.ArgumentParser(
+        prog="accounts-server", description="Paper-money accounts as an MCP server on stdio."
+    )
     parser.add_argument("--account", metavar="NAME", help="serve this account alone; without it, all (the operator's)")
     parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # set by the floor's launcher alone
     given = parser.parse_args()

@@ -244,8 +244,16 @@ def account_record(connection: Connection, name: str) -> AccountRecord | None:
     table = tables.accounts.c
     row = connection.execute(
         select(
-            table.name, table.kind, table.state, table.state_reason, table.paused, table.cash, table.realised,
-            table.deposited, table.strategy, table.opened_at,
+            table.name,
+            table.kind,
+            table.state,
+            table.state_reason,
+            table.paused,
+            table.cash,
+            table.realised,
+            table.deposited,
+            table.strategy,
+            table.opened_at,
         ).where(table.name == name)
     ).one_or_none()
     return None if row is None else AccountRecord(**row._mapping)
@@ -279,22 +287,33 @@ def write_account(
         if is_new:
             connection.execute(
                 insert(tables.accounts).values(
-                    name=name, kind=kind, state="active", state_reason="", paused=False, cash=balance,
-                    realised=Decimal(0), deposited=balance, strategy=strategy, opened_at=now,
+                    name=name,
+                    kind=kind,
+                    state="active",
+                    state_reason="",
+                    paused=False,
+                    cash=balance,
+                    realised=Decimal(0),
+                    deposited=balance,
+                    strategy=strategy,
+                    opened_at=now,
                 )
             )
             connection.execute(
                 insert(tables.transactions).values(
-                    account=name, kind="deposit", amount=balance, realised=Decimal(0), cash_after=balance,
-                    rationale="opening deposit", **acted,
+                    account=name,
+                    kind="deposit",
+                    amount=balance,
+                    realised=Decimal(0),
+                    cash_after=balance,
+                    rationale="opening deposit",
+                    **acted,
                 )
             )
             for key, value in (limits or {}).items():
                 connection.execute(insert(tables.limits).values(account=name, key=key, value=value, **acted))
         else:
-            connection.execute(
-                update(tables.accounts).where(tables.accounts.c.name == name).values(strategy=strategy)
-            )
+            connection.execute(update(tables.accounts).where(tables.accounts.c.name == name).values(strategy=strategy))
         connection.execute(
             insert(tables.strategies).values(account=name, strategy=strategy, session_id=session_id, **acted)
         )
@@ -312,7 +331,9 @@ def write_log(store: Store, rows: Sequence[LogRow]) -> None:
         insert_log(connection, rows)
 
 
-def read_log(store: Store, account: str | None = None, after_id: int = 0, limit_rows: int = 100) -> list[tuple[int, LogRow]]:
+def read_log(
+    store: Store, account: str | None = None, after_id: int = 0, limit_rows: int = 100
+) -> list[tuple[int, LogRow]]:
     """The newest log rows after `after_id`, oldest first, each with its id; at most `limit_rows`."""
     table = tables.logs.c
     query = select(tables.logs).where(table.id > after_id).order_by(table.id.desc()).limit(limit_rows)

@@ -81,7 +81,6 @@ class Market:
         return found[:limit], found[limit - 1].symbol if len(found) > limit else None
 
 
-
 def open_store(settings: MarketSettings) -> Store:
     """The store that the settings name, made for their market when it is not there yet.
 
@@ -152,7 +151,8 @@ def _check_same_run(run: Run, settings: MarketSettings) -> None:
             wanted.append(("price file", run.history_name, settings.history_path.name))
         else:
             import_history(
-                settings.history_path, settings.store_path.with_name(f"{settings.store_path.name}.history-{digest[:16]}")
+                settings.history_path,
+                settings.store_path.with_name(f"{settings.store_path.name}.history-{digest[:16]}"),
             )
     for what, was, now in wanted:
         raise StoreUnusable(

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
@@ -26,11 +26,10 @@ from desks.solo import decide
 from desks.workbench import SessionWorkbench, Shelf
 from model_clients.meter import Meter, MeteredClient, ModelCall, OutOfTurns, OverBudget
 from values.errors import BadSetting
+from values.session import Mode, Outcome
 
 logger = logging.getLogger("floor.traders")
 
-Mode = Literal["trade", "rebalance"]
-Outcome = Literal["completed", "failed", "timed_out", "over_budget", "halted", "interrupted"]
 TRANSACTIONS_TOLD = 10
 VALUES_TOLD = 10
 APPRAISAL_CHARS_MAX = 4_000
@@ -61,7 +60,9 @@ def load_personas(folder: Path) -> list[Persona]:
         try:
             found.append(Persona(**tomllib.loads(path.read_text())))
         except (TypeError, tomllib.TOMLDecodeError) as error:
-            raise BadSetting(f"personas/{path.name}", str(error), "the keys of the other files in that folder") from None
+            raise BadSetting(
+                f"personas/{path.name}", str(error), "the keys of the other files in that folder"
+            ) from None
     return found
 
 
@@ -222,9 +223,7 @@ class Trader:
             "market_note": status["note"],
             "turn_limit": self._bounds.turns,
         }
-        return TASK.format(
-            name=self.name, aim=AIMS[mode], facts=as_data({"session": session, "account": account})
-        )
+        return TASK.format(name=self.name, aim=AIMS[mode], facts=as_data({"session": session, "account": account}))
 
 
 AIMS: dict[Mode, str] = {

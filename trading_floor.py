@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # the command line's help must not wait for the agents' and the store's imports
     from database import Store
     from market import Market
-    from traders import Mode, Outcome, SessionEnd
+    from traders import Outcome, SessionEnd
+    from values.session import Mode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TICK_S = 1.0
@@ -174,7 +175,7 @@ class Floor:
     async def _session(self, trader: RunsSessions) -> None:
         from ledger.sessions import next_mode
 
-        mode: Mode = await asyncio.to_thread(next_mode, self.store, trader.name)  # type: ignore[assignment]
+        mode = await asyncio.to_thread(next_mode, self.store, trader.name)
         self.running.add(trader.name)
         try:
             end = await trader.run(mode)

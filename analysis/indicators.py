@@ -94,9 +94,7 @@ def relative_strength_index(prices: Sequence[float], period: int = WILDER_PERIOD
     losses = _smoothed([max(-change, 0.0) for change in changes], period, 1 / period)
     # gain / (gain + loss) is Wilder's 1 - 1 / (1 + gain / loss) without its division by a loss of 0; it is taken before
     # the 100 so that no rounding passes 100
-    return [
-        100 * (gain / (gain + loss)) if gain + loss > 0 else 50.0 for gain, loss in zip(gains, losses, strict=True)
-    ]
+    return [100 * (gain / (gain + loss)) if gain + loss > 0 else 50.0 for gain, loss in zip(gains, losses, strict=True)]
 
 
 def beta(returns: Sequence[float], benchmark: Sequence[float]) -> float | None:

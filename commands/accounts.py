@@ -49,7 +49,10 @@ def open_one(name: str) -> None:
     store = open_store(settings)
     with closing(store):
         account = open_account(store, open_market(store, settings), name)
-        print(f"{account.name} is open with {usd(STARTING_BALANCE)} USD; trade with `accounts-server --account {account.name}`")
+        print(
+            f"{account.name} is open with {usd(STARTING_BALANCE)} USD; "
+            f"trade with `accounts-server --account {account.name}`"
+        )
 
 
 def show_one(name: str) -> None:

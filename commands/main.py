@@ -158,7 +158,9 @@ def accounts_reconcile() -> None:
 @accounts_app.command("export")
 def accounts_export(
     name: Annotated[str | None, typer.Argument(help="One account; leave out for all.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; leave out for standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file; leave out for standard output.")
+    ] = None,
 ) -> None:
     """Write all transactions as CSV."""
     with told():

@@ -133,9 +133,7 @@ async def _live(
         factor=FAST_FACTOR if store.run().market == "simulated" else 1,
         tape=_tape(market, 0.0 if fast else REPLAY_PAUSE_S),
     )
-    tracer = LogTracer(
-        lambda rows: write_log(store, rows), otlp_endpoint=settings.otel_exporter_otlp_endpoint
-    )
+    tracer = LogTracer(lambda rows: write_log(store, rows), otlp_endpoint=settings.otel_exporter_otlp_endpoint)
     servers = Servers([persona.name for persona in personas], _server_settings(store, settings))
     with ending_signals(floor, servers), tracer:
         starting = asyncio.create_task(servers.__aenter__())
@@ -161,9 +159,7 @@ async def _live(
     return 0
 
 
-def _trader(
-    persona: Persona, servers: Servers, store: Store, tracer: LogTracer, settings: FloorSettings
-) -> Trader:
+def _trader(persona: Persona, servers: Servers, store: Store, tracer: LogTracer, settings: FloorSettings) -> Trader:
     return Trader(
         persona.name,
         persona.last_name,

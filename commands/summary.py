@@ -33,9 +33,7 @@ def summary_lines(store: Store) -> Iterator[str]:
             refusals = connection.execute(select(func.count()).where(refused.account == account.name)).scalar_one()
             gain = float(series[-1] / account.deposited - 1)
             fall = max_drawdown([float(account.deposited), *map(float, series)])
-            rows.append(
-                f"{account.name:<24}{usd(series[-1]):>16}{gain:>+10.2%}{fills:>8}{refusals:>10}{fall:>14.2%}"
-            )
+            rows.append(f"{account.name:<24}{usd(series[-1]):>16}{gain:>+10.2%}{fills:>8}{refusals:>10}{fall:>14.2%}")
     if rows:
         yield heading
         yield from rows

@@ -1,7 +1,7 @@
 """One long-lived MCP server over stdio: started, watched, killed when it hangs, started again.
 
 The only module that knows the MCP client. It owns the server's process, so that it can end a hung one at once, keep
-its last words on stderr, and leave none behind. Restarts are bounded: five in a minute, then calls fail with the reason.
+its last words on stderr, and leave none behind. Restarts are bounded: five a minute, then calls fail with the reason.
 """
 
 from __future__ import annotations
@@ -264,7 +264,10 @@ class _Stdio:
         to_client, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         to_server, from_client = anyio.create_memory_object_stream[SessionMessage](0)
         self._streams = (to_client, from_server, to_server, from_client)
-        self._pumps = [asyncio.create_task(self._read(to_client)), asyncio.create_task(self._write(from_client, to_client))]
+        self._pumps = [
+            asyncio.create_task(self._read(to_client)),
+            asyncio.create_task(self._write(from_client, to_client)),
+        ]
         return from_server, to_server
 
     async def __aexit__(self, *_: object) -> None:

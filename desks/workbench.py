@@ -121,7 +121,10 @@ class SessionWorkbench(Workbench):
                 text, is_error = await call
             except Exception:
                 logger.exception("calling %s failed", name)
-                text, is_error = f"internal: calling {name} failed for a reason of the floor's own; its log has it", True
+                text, is_error = (
+                    f"internal: calling {name} failed for a reason of the floor's own; its log has it",
+                    True,
+                )
             _note(span, text, is_error)
         if not is_error:
             self.succeeded[name] += 1
@@ -159,9 +162,7 @@ class SessionWorkbench(Workbench):
                 return f"refused: {error}"
             except (ServerGone, ServerSilent) as error:
                 if not offer.may_repeat:
-                    return (
-                        f"uncertain: {error}; {name} may or may not have been carried out. Look before you try again"
-                    )
+                    return f"uncertain: {error}; {name} may or may not have been carried out. Look before you try again"
                 if attempt == TRIES:
                     return f"unavailable: {error}; nothing more was tried"
         raise AssertionError("unreachable: the last try returns")

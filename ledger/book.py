@@ -54,7 +54,9 @@ def read_book(connection: Connection, name: str) -> Book:
     """Raises Refused `unknown_account`."""
     account = account_record(connection, name)
     if account is None:
-        raise Refused("unknown_account", f"there is no account {name}; `trading-floor accounts list` shows those there are")
+        raise Refused(
+            "unknown_account", f"there is no account {name}; `trading-floor accounts list` shows those there are"
+        )
     table = tables.holdings.c
     rows = connection.execute(
         select(table.symbol, table.quantity, table.cost).where(table.account == name).order_by(table.symbol)

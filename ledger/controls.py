@@ -30,7 +30,9 @@ class Control:
     account: str | None
 
 
-def ask(store: Store, market: Market, action: ControlAction, account: str | None, actor: Actor = "operator") -> list[str]:
+def ask(
+    store: Store, market: Market, action: ControlAction, account: str | None, actor: Actor = "operator"
+) -> list[str]:
     """Carry out and record a request; the accounts that it concerns. Raises Refused `unknown_account`."""
     traders = [each.name for each in list_accounts(store) if each.kind == "trader"]
     if account is not None:
@@ -51,7 +53,11 @@ def ask(store: Store, market: Market, action: ControlAction, account: str | None
     with store.write() as connection:
         connection.execute(
             insert(tables.controls).values(
-                action=action, account=account, argument="", actor=actor, market_time=clock.now(),
+                action=action,
+                account=account,
+                argument="",
+                actor=actor,
+                market_time=clock.now(),
                 wall_time=clock.wall(),
             )
         )
@@ -69,6 +75,9 @@ def controls_after(store: Store, control_id: int, limit_rows: int = 100) -> list
     table = tables.controls.c
     with store.read() as connection:
         rows = connection.execute(
-            select(table.id, table.action, table.account).where(table.id > control_id).order_by(table.id).limit(limit_rows)
+            select(table.id, table.action, table.account)
+            .where(table.id > control_id)
+            .order_by(table.id)
+            .limit(limit_rows)
         )
         return [Control(row.id, row.action, row.account) for row in rows]

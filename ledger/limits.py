@@ -71,9 +71,7 @@ def read_limits(connection: Connection, name: str) -> Limits:
     return Limits(**{row.key: row.value for row in rows if row.key in KEYS})
 
 
-def write_limit(
-    connection: Connection, name: str, key: str, value: Decimal | None, actor: Actor, clock: Clock
-) -> None:
+def write_limit(connection: Connection, name: str, key: str, value: Decimal | None, actor: Actor, clock: Clock) -> None:
     connection.execute(
         insert(tables.limits).values(
             account=name, key=key, value=value, actor=actor, market_time=clock.now(), wall_time=clock.wall()
@@ -81,9 +79,7 @@ def write_limit(
     )
 
 
-def check_trade_count(
-    connection: Connection, name: str, limits: Limits, session_id: str | None, now: datetime
-) -> None:
+def check_trade_count(connection: Connection, name: str, limits: Limits, session_id: str | None, now: datetime) -> None:
     """Raises Refused `over_limit` when one more fill would pass a limit on their number."""
     table = tables.transactions.c
     fills = select(func.count()).where(table.account == name, table.kind.in_(("buy", "sell")))
@@ -95,7 +91,9 @@ def check_trade_count(
         opened = datetime.combine(market_day(now), time(), UTC)
         done = connection.execute(fills.where(table.market_time >= opened)).scalar_one()
         if done >= limits.max_trades_per_day:
-            raise Refused("over_limit", f"{name} has made {done} trades today (UTC), and may make no more until tomorrow")
+            raise Refused(
+                "over_limit", f"{name} has made {done} trades today (UTC), and may make no more until tomorrow"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +135,7 @@ def check_purchase(book: Book, value: Decimal, limits: Limits, buy: Purchase) ->
     if limits.max_position_share is not None:
         share = limits.max_position_share
         held = notional(buy.quote_price, book.held(symbol).quantity)
-        # what the spread costs leaves the value, so the room solves held + q*quote <= share * (value - q*(price - quote))
+        # the spread leaves the value, so the room solves held + q*quote <= share * (value - q*(price - quote))
         lost = buy.price - buy.quote_price
         room.append(_floored(max(share * value - held, ZERO), buy.quote_price + share * lost, buy.step))
         if buy.quantity > room[-1]:
@@ -148,7 +146,7 @@ def check_purchase(book: Book, value: Decimal, limits: Limits, buy: Purchase) ->
     if buy.cost > spendable:
         raise Refused(
             "over_limit",
-            f"{asked}, which would leave less than {name}'s minimum cash of {usd(limits.min_cash_usd or ZERO)} USD; {fits}",
+            f"{asked}, less than {usd(limits.min_cash_usd or ZERO)} USD, {name}'s minimum, would be left; {fits}",
         )
     if limits.max_order_usd is not None and buy.cost > limits.max_order_usd:
         raise Refused("over_limit", f"{asked}, over {name}'s largest order of {usd(limits.max_order_usd)} USD; {fits}")

@@ -130,7 +130,7 @@ def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> d
     if quote.stale:
         raise Refused(
             "stale_price",
-            f"the last price of {symbol} is of {quote.as_of:%Y-%m-%d %H:%M} UTC, too old to trade on; wait for a fresh one",
+            f"the price of {symbol} is of {quote.as_of:%Y-%m-%d %H:%M} UTC, too old to trade on; wait for a new one",
         )
     quotes = {symbol: quote}
     for held in book.holdings:
@@ -181,7 +181,7 @@ def _judge(connection: Connection, market: Market, checked: _Checked, book: Book
         if checked.quantity > held:
             raise Refused(
                 "insufficient_shares",
-                f"selling {plain(checked.quantity)} {symbol} and {name} holds {plain(held)}; short sales are not possible",
+                f"selling {plain(checked.quantity)} {symbol} but {name} holds {plain(held)}, and can not sell short",
             )
         return
     assert value is not None
@@ -210,10 +210,24 @@ def _write(connection: Connection, market: Market, checked: _Checked, book: Book
     transaction_id = connection.execute(
         insert(tables.transactions)
         .values(
-            account=order.account, kind=side, symbol=symbol, quantity=quantity, price=price, amount=amount,
-            realised=realised, cash_after=cash, quote_price=quote.price, quote_as_of=quote.as_of,
-            quote_seen_at=quote.seen_at, source=quote.source, rationale=order.rationale, order_key=order.key,
-            session_id=session_id, actor=order.actor, market_time=now, wall_time=wall,
+            account=order.account,
+            kind=side,
+            symbol=symbol,
+            quantity=quantity,
+            price=price,
+            amount=amount,
+            realised=realised,
+            cash_after=cash,
+            quote_price=quote.price,
+            quote_as_of=quote.as_of,
+            quote_seen_at=quote.seen_at,
+            source=quote.source,
+            rationale=order.rationale,
+            order_key=order.key,
+            session_id=session_id,
+            actor=order.actor,
+            market_time=now,
+            wall_time=wall,
         )
         .returning(tables.transactions.c.id)
     ).scalar_one()
@@ -256,9 +270,7 @@ def open_session(connection: Connection, name: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def _earlier_fill(
-    connection: Connection, order: Order, symbol: str, quantity: Decimal, book: Book
-) -> Fill | None:
+def _earlier_fill(connection: Connection, order: Order, symbol: str, quantity: Decimal, book: Book) -> Fill | None:
     """The fill that this order's key has had. Raises Refused `key_reused` when that was another order's."""
     if order.key is None:
         return None

@@ -32,7 +32,9 @@ class _Recomputed:
     realised: Decimal = ZERO
     deposited: Decimal = ZERO
 
-    def apply(self, row: Row[tuple[object, ...]], held: dict[str, tuple[Decimal, Decimal]]) -> Iterator[tuple[str, str, str]]:
+    def apply(
+        self, row: Row[tuple[object, ...]], held: dict[str, tuple[Decimal, Decimal]]
+    ) -> Iterator[tuple[str, str, str]]:
         """Book one transaction anew; yields (what, found, expected) for each figure of the row that is not so."""
         label = f"transaction {row.id}"
         amount, realised = row.amount, ZERO

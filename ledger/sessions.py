@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from database import Store
 from store import tables
 from values.money import ZERO
+from values.session import Mode
 
 
 class CallUsed(Protocol):
@@ -37,7 +38,7 @@ class CallUsed(Protocol):
     def wall_time(self) -> datetime: ...
 
 
-def next_mode(store: Store, account: str) -> str:
+def next_mode(store: Store, account: str) -> Mode:
     """`trade` first, then in turn, whatever became of the session before."""
     table = tables.sessions.c
     with store.read() as connection:
@@ -139,10 +140,7 @@ def activity(connection: Connection, account: str) -> Activity:
     """Within the caller's transaction."""
     logs, sessions = tables.logs.c, tables.sessions.c
     last_log = connection.execute(
-        select(logs.message)
-        .where(logs.account == account, logs.type == "account")
-        .order_by(logs.id.desc())
-        .limit(1)
+        select(logs.message).where(logs.account == account, logs.type == "account").order_by(logs.id.desc()).limit(1)
     ).scalar_one_or_none()
     last = connection.execute(
         select(sessions.outcome, sessions.model, sessions.cost_usd)

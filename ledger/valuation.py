@@ -73,8 +73,13 @@ def record_values(store: Store, market: Market, cycle: int | None) -> dict[str, 
                 halt_reason(connection, book, read_limits(connection, name), value, now)
             connection.execute(
                 insert(tables.portfolio_values).values(
-                    account=name, value=value, cash=book.account.cash, stale=valuation.is_stale, cycle=cycle,
-                    market_time=now, wall_time=wall,
+                    account=name,
+                    value=value,
+                    cash=book.account.cash,
+                    stale=valuation.is_stale,
+                    cycle=cycle,
+                    market_time=now,
+                    wall_time=wall,
                 )
             )
     return valuations

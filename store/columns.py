@@ -19,7 +19,7 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Scaled(TypeDecorator[Decimal]):
-    """A Decimal kept as a 64-bit integer of 10**-decimals units. Raises Refused `out_of_range` for what does not fit."""
+    """A Decimal kept as a 64-bit integer of 10**-decimals units. Refused `out_of_range` for what does not fit."""
 
     impl = BigInteger
     cache_ok = True

@@ -108,9 +108,7 @@ def table_variables(table: str) -> list[str]:
 
 def unnamed_variables(table: str, example: str) -> list[str]:
     """The variables of the table that no line of an example file sets, be it commented out."""
-    return [
-        name for name in table_variables(table) if not re.search(rf"^(?:# ?)?{name}=", example, re.MULTILINE)
-    ]
+    return [name for name in table_variables(table) if not re.search(rf"^(?:# ?)?{name}=", example, re.MULTILINE)]
 
 
 def machine_names(path: str, text: str) -> list[str]:

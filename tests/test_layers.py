@@ -49,8 +49,8 @@ SERVER_FOLDERS = "memory research"
 """Folders whose `server` and `*_server` modules are entry points, like the `*_server` files at the top."""
 AUTOGEN_ROOMS = "desks model_clients traders"
 MCP_SERVER_ROOMS = "wire accounts_server market_server push_server memory.server research"
-MCP_TYPES_ROOMS = MCP_SERVER_ROOMS
-MCP_CLIENT_ROOMS = "desks.workbench"
+MCP_CLIENT_ROOMS = "desks.workbench desks.connection"
+MCP_TYPES_ROOMS = f"{MCP_SERVER_ROOMS} {MCP_CLIENT_ROOMS}"
 MCP_CLIENT_NAMES = {"Client", "ClientSession", "ClientSessionGroup", "StdioServerParameters", "stdio_client", "client"}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "agents", "mcp"}
 CLOCK_MODULE = "values.clock"
@@ -309,9 +309,7 @@ BROKEN: tuple[tuple[Rule, str, str, str], ...] = (
 @pytest.mark.parametrize(
     ("rule", "path", "source", "expected"), BROKEN, ids=[f"{case[0].__name__}-{case[1]}" for case in BROKEN]
 )
-def test_a_file_that_breaks_a_rule_is_named_with_what_it_did(
-    rule: Rule, path: str, source: str, expected: str
-) -> None:
+def test_a_file_that_breaks_a_rule_is_named_with_what_it_did(rule: Rule, path: str, source: str, expected: str) -> None:
     [sentence] = sentences(path, source)[rule.__name__]
     assert expected in sentence
 

@@ -36,7 +36,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A scaled clock's line: at `wall` it was `market`, and until `fast_until` a wall second is `factor` market ones."""
+    """A scaled clock's line: at `wall` it was `market`; until `fast_until` a wall second is `factor` market ones."""
 
     wall: datetime
     market: datetime

@@ -46,8 +46,10 @@ def normalise_symbol(text: object) -> str:
     """The symbol that `text` names, upper case. Raises Refused `bad_symbol` when it can't be one."""
     if isinstance(text, str) and len(text) <= _SYMBOL_CHARS_MAX + 4:
         symbol = text.strip(" ").upper()
-        if symbol.isascii() and len(symbol) <= _SYMBOL_CHARS_MAX and (
-            _LISTED.fullmatch(symbol) or _COIN.fullmatch(symbol)
+        if (
+            symbol.isascii()
+            and len(symbol) <= _SYMBOL_CHARS_MAX
+            and (_LISTED.fullmatch(symbol) or _COIN.fullmatch(symbol))
         ):
             return symbol
     raise Refused("bad_symbol", f"the symbol is {shown(text)}; expected one such as AAPL, BRK.B or BTC-USD")
@@ -73,7 +75,8 @@ def parse_quantity(value: object, symbol: str, step: Decimal) -> Decimal:
         raise Refused("bad_quantity", f"the quantity of {symbol} is {shown(str(quantity))}; expected more than 0")
     if quantity > _QUANTITY_MAX:
         raise Refused(
-            "bad_quantity", f"the quantity of {symbol} is {shown(str(quantity))}; at most {plain(_QUANTITY_MAX)} a trade"
+            "bad_quantity",
+            f"the quantity of {symbol} is {shown(str(quantity))}; at most {plain(_QUANTITY_MAX)} a trade",
         )
     _, _, exponent = quantity.as_tuple()
     assert isinstance(exponent, int)

@@ -12,7 +12,7 @@ LOG_TYPES: tuple[LogType, ...] = ("trace", "agent", "function", "generation", "r
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """`arguments` and `result` are text with secrets removed and long values cut; `latency_ms` is None for an instant."""
+    """`arguments` and `result` are text with secrets removed and long values cut; `latency_ms` None: an instant."""
 
     type: LogType
     account: str

@@ -22,7 +22,11 @@ MarketKind = Literal["simulated", "replay", "live"]
 
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_file=PROJECT / ".env", env_ignore_empty=True, extra="ignore", case_sensitive=False, hide_input_in_errors=True
+        env_file=PROJECT / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        case_sensitive=False,
+        hide_input_in_errors=True,
     )
 
 
@@ -30,7 +34,8 @@ class StoreSettings(_Settings):
     """What every process that opens the store needs."""
 
     database_url: str = Field(
-        "sqlite:///accounts.db", description="where the store is: an SQLite URL; a relative path is in the project's folder"
+        "sqlite:///accounts.db",
+        description="where the store is: an SQLite URL; a relative path is in the project's folder",
     )
 
     @field_validator("database_url")
@@ -73,7 +78,9 @@ class FloorSettings(MarketSettings):
         60, description="market minutes between two cycles, 1 to 1440"
     )
     model: str = Field("house", description="the model that every trader uses; `house` is the rule-based one")
-    session_turns: Annotated[int, Field(ge=1, le=100)] = Field(30, description="model turns a session may take, 1 to 100")
+    session_turns: Annotated[int, Field(ge=1, le=100)] = Field(
+        30, description="model turns a session may take, 1 to 100"
+    )
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
     )

@@ -115,7 +115,7 @@ def history_hash(csv_path: Path) -> str:
 
 
 def import_history(csv_path: Path, target: Path) -> HistoryInfo:
-    """Make `target` the imported `csv_path`, unless it is already.
+    """Make `target` the imported `csv_path`, unless it is already; an earlier import of another file is replaced.
 
     The file appears whole or not at all, whoever else imports at the same time. Raises Refused `bad_setting` with file,
     line, what was there and what was expected; StoreUnusable when `target` is some other file.
@@ -160,7 +160,10 @@ def connect(path: Path) -> sqlite3.Connection:
 def read_info(path: Path) -> HistoryInfo:
     """What an imported file holds. Raises StoreUnusable for any other file."""
     with closing(connect(path)) as connection:
-        sha256, file_name, bars, symbols, first, last = connection.execute("SELECT * FROM meta").fetchone()
+        try:
+            sha256, file_name, bars, symbols, first, last = connection.execute("SELECT * FROM meta").fetchone()
+        except sqlite3.Error as error:
+            raise StoreUnusable(f"{path} is a damaged price history ({error}); delete it and import again") from error
     return HistoryInfo(sha256, file_name, bars, symbols, from_seconds(first), from_seconds(last))
 
 

@@ -75,7 +75,10 @@ class RefusingServer(MCPServer[Any]):
         if isinstance(cause, StoreUnusable | VenueUnavailable):
             return Refused("unavailable", f"{cause}")
         logger.error("tool %s failed", tool, exc_info=cause)
-        return Refused("internal", f"{tool} failed for a reason of its own, which is in the server's log; nothing is known to have changed")
+        return Refused(
+            "internal",
+            f"{tool} failed for a reason of its own, which is in the server's log; nothing is known to have changed",
+        )
 
     def refuse_resource(self, error: Exception) -> ResourceError:
         """The SDK's error for a resource that can't be read, with the same text as a tool's."""

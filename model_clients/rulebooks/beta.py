@@ -46,8 +46,8 @@ STARTER = 0.08
 POSITIONS_MAX = 7
 TAKE_GAIN = 0.15
 LOSS_CUT = -0.12
-DAYS_OUT = 2.0
-DAYS_BETWEEN_ADDS = 2.0
+DAYS_OUT = 5.0
+DAYS_BETWEEN_ADDS = 4.0
 HORIZON_DAYS = 60
 
 
@@ -153,24 +153,26 @@ class Beta:
         return found
 
     def _buys(self, view: View, looks: Mapping[str, Look], wild: list[str]) -> list[Wish]:
-        """Dips in uptrends, the wildest first; with an empty book a starter in the strongest uptrend, dip or not."""
+        """Dips in uptrends while the reference rises, the wildest first; else a starter for a book that is empty."""
         task = view.task
         if not task.may_open:
             return []
+        reference = self._reference(view)
+        calm = reference is None or reference.stretch(TREND_BARS) > 0
         places = POSITIONS_MAX - len(task.positions)
         dips: list[tuple[float, Wish]] = []
         for symbol in wild:
             look, held = looks[symbol], symbol in task.positions
             waited = task.days_since("buy", symbol) >= DAYS_BETWEEN_ADDS and task.days_since("sell", symbol) >= DAYS_OUT
             dip = look.fall >= DIP_SWINGS and look.strength <= STRENGTH_MAX
-            if look.rising and dip and waited and (held or places > 0):
+            if calm and look.rising and dip and waited and (held or places > 0):
                 reason = f"{symbol} dips {look.fall:.1f} daily swings from its high within an uptrend ({look.words})"
                 confidence = clamp(0.5 + 0.1 * look.fall, 0.5, 0.85)
                 dips.append((look.swing, Wish("buy", symbol, STAKE, confidence, HORIZON_DAYS, reason)))
         dips.sort(key=lambda one: (-one[0], one[1].symbol))
-        if dips or task.positions:
+        if dips or task.positions or task.days_since("sell") < DAYS_OUT:
             return [wish for _, wish in dips[:2]]
-        rising = [symbol for symbol in wild if looks[symbol].rising and task.days_since("sell", symbol) >= DAYS_OUT]
+        rising = [symbol for symbol in wild if looks[symbol].rising]
         rising.sort(key=lambda symbol: (-looks[symbol].stretch, symbol))
         return [
             Wish(

@@ -26,7 +26,11 @@ DEAR_GAIN = 0.08
 TRANCHE = 0.05
 POSITIONS_MAX = 12
 DAYS_BETWEEN_BUYS = 0.9
-DAYS_BETWEEN_ADDS = 5.0
+DAYS_BETWEEN_ADDS = 10.0
+DAYS_BETWEEN_SALES = 20.0
+WEIGHT_FULL = 0.12
+"""Part of the account from which on a holding is not added to."""
+
 HORIZON_DAYS = 365
 
 
@@ -65,7 +69,8 @@ class Value:
         for symbol in view.held():
             history, gain = view.histories[symbol], view.task.positions[symbol].gain
             stretch = history.stretch(self.day_bars)
-            if gain is not None and gain >= DEAR_GAIN and stretch >= DEAR_STRETCH:
+            waited = view.task.days_since("sell", symbol) >= DAYS_BETWEEN_SALES
+            if gain is not None and gain >= DEAR_GAIN and stretch >= DEAR_STRETCH and waited:
                 reason = (
                     f"{symbol} is up {gain:.1%} and {stretch:.1f} usual distances above its "
                     f"{min(self.day_bars, history.bars)}-bar average of {history.average(self.day_bars):.2f}: "
@@ -75,12 +80,18 @@ class Value:
         return found
 
     def _bargains(self, view: View, field: Mapping[str, History], usual: float) -> list[Wish]:
-        """The deepest discount among the steady: what is held may be added to, slowly; the new only when opening."""
+        """The deepest discount among the steady, new or held; what is held only slowly and below its last purchase."""
         task = view.task
         if not task.may_open or task.days_since("buy") < DAYS_BETWEEN_BUYS:
             return []
         bar = DISCOUNT_STRETCH if task.positions else FIRST_DISCOUNT_STRETCH
-        candidates = [symbol for symbol in view.held() if task.days_since("buy", symbol) >= DAYS_BETWEEN_ADDS]
+        candidates = [
+            symbol
+            for symbol in view.held()
+            if task.days_since("buy", symbol) >= DAYS_BETWEEN_ADDS
+            and task.weight(symbol) < WEIGHT_FULL
+            and view.histories[symbol].last < (task.last_price("buy", symbol) or 0.0)
+        ]
         if len(task.positions) < POSITIONS_MAX:
             candidates += field
         dearest_usd = float(task.total_usd * REACH) * TRANCHE

@@ -54,9 +54,7 @@ def test_a_drawdown_is_a_fraction_of_the_peak(values: list[float]) -> None:
 @settings(deadline=None)
 @given(records)
 def test_no_two_values_in_order_show_a_larger_fall(values: list[float]) -> None:
-    falls = [
-        1 - later / earlier for index, earlier in enumerate(values) if earlier > 0 for later in values[index:]
-    ]
+    falls = [1 - later / earlier for index, earlier in enumerate(values) if earlier > 0 for later in values[index:]]
     assert max_drawdown(values) == max(falls)
 
 
