@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,8 @@ def replay(folder: Path) -> Case:
     rows = ["symbol,time,open,high,low,close,volume"]
     for symbol, base, hours in (("AAPL", 250, (0, 1, 2, 24, 25, 26, 48)), ("BRK.B", 500, (0, 1, 24, 26, 48))):
         for step in hours:
-            opening = base + step
-            rows.append(f"{symbol},{(FIRST + step * HOUR).isoformat()},{opening},{opening + 2},{opening - 1.5},{opening + 1},9")
+            price, time = base + step, (FIRST + step * HOUR).isoformat()
+            rows.append(f"{symbol},{time},{price},{price + 2},{price - 1.5},{price + 1},9")
     for day in range(4):
         start = FIRST.replace(hour=0) + timedelta(days=day)
         rows.append(f"DOGE-USDT,{start.isoformat()},0.2{day},0.31,0.19,0.2{day + 1},1000.5")
@@ -114,7 +115,7 @@ def test_only_bars_that_were_over_are_told_in_order_and_well_formed(case: Case) 
             told += len(bars)
             assert len(bars) <= 30
             assert all(bar.symbol == symbol and bar.start < bar.end <= now for bar in bars)
-            assert all(earlier.end <= later.start for earlier, later in zip(bars, bars[1:], strict=False))
+            assert all(earlier.end <= later.start for earlier, later in pairwise(bars))
             assert all(0 < bar.low <= min(bar.open, bar.close) for bar in bars)
             assert all(bar.high >= max(bar.open, bar.close) and bar.volume >= 0 for bar in bars)
     assert told

@@ -44,7 +44,7 @@ class RefusingServer(MCPServer[Any]):
         refusal: Refused
         try:
             self._check_names(name, arguments)
-            return await super().call_tool(name, arguments, context)
+            return _compact(await super().call_tool(name, arguments, context))
         except Refused as error:
             refusal = error
         except ToolError as error:
@@ -96,5 +96,9 @@ def _first_fault(tool: str, error: ValidationError) -> str:
     return f"{where} is {shown(fault['input'])}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
 
 
-def as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _compact(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
+    """The SDK indents the text form of a result; a model pays for every one of those spaces."""
+    if isinstance(result, CallToolResult) and result.structured_content is not None:
+        text = json.dumps(result.structured_content, ensure_ascii=False, separators=(",", ":"))
+        return result.model_copy(update={"content": [TextContent(type="text", text=text)]})
+    return result

@@ -48,6 +48,7 @@ TAKE_GAIN = 0.15
 LOSS_CUT = -0.12
 DAYS_OUT = 5.0
 DAYS_BETWEEN_ADDS = 4.0
+DAYS_BETWEEN_TAKES = 10.0
 HORIZON_DAYS = 60
 
 
@@ -126,6 +127,11 @@ class Beta:
         index = index_of(view.listed)
         return view.histories.get(index or "") or average_history(view.histories)
 
+    def _leader(self, view: View) -> History | None:
+        """Whose trend the dips are bought in: bitcoin's where it is listed, else the reference's."""
+        bitcoin = next((one for symbol, one in view.histories.items() if coin_base(symbol) == "BTC"), None)
+        return bitcoin or self._reference(view)
+
     def _wild(self, view: View, looks: Mapping[str, Look]) -> list[str]:
         """High beta and more than the usual swing; of her own field, everything."""
         field, index = set(crypto_field(view.listed)), index_of(view.listed)
@@ -147,18 +153,18 @@ class Beta:
             elif look.stretch < BROKEN_STRETCH:
                 reason = f"{symbol} is {look.stretch:.1f} usual distances from its average: broken ({look.words})"
                 found.append(Wish("sell", symbol, 1.0, 0.65, HORIZON_DAYS, reason))
-            elif gain is not None and gain >= TAKE_GAIN and view.task.days_since("sell", symbol) >= DAYS_BETWEEN_ADDS:
+            elif gain is not None and gain >= TAKE_GAIN and view.task.days_since("sell", symbol) >= DAYS_BETWEEN_TAKES:
                 reason = f"{symbol} is up {gain:.1%}; a third of it is taken ({look.words})"
                 found.append(Wish("sell", symbol, 0.34, 0.6, HORIZON_DAYS, reason))
         return found
 
     def _buys(self, view: View, looks: Mapping[str, Look], wild: list[str]) -> list[Wish]:
-        """Dips in uptrends while the reference rises, the wildest first; else a starter for a book that is empty."""
+        """Dips in uptrends while the leader rises, the wildest first; else a starter for a book that is empty."""
         task = view.task
         if not task.may_open:
             return []
-        reference = self._reference(view)
-        calm = reference is None or reference.stretch(TREND_BARS) > 0
+        leader = self._leader(view)
+        calm = leader is None or leader.stretch(TREND_BARS) > 0
         places = POSITIONS_MAX - len(task.positions)
         dips: list[tuple[float, Wish]] = []
         for symbol in wild:

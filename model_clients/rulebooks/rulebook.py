@@ -120,17 +120,18 @@ class Rulebook(Protocol):
 
 
 def window(symbols: Sequence[str], time: datetime, size: int = WINDOW_SYMBOLS) -> tuple[str, ...]:
-    """The part of `symbols` whose turn it is: the next window each hour, so each is read in as many hours as windows.
+    """The part of `symbols` whose turn it is: the next window each hour, each about as wide.
 
-    A day moves the start by five windows more, so that sessions at the same hour of each day see all of them too.
+    As many hours as there are windows read them all. A day moves the start by five more, so that sessions at the same
+    hour of each day come to all of them too.
     """
     if len(symbols) <= size:
         return tuple(symbols)
     moment = time.astimezone(UTC)
     hours = int(moment.timestamp()) // 3600
     windows = -(-len(symbols) // size)
-    at = (hours + 5 * moment.toordinal()) % windows * size
-    return tuple(symbols[at : at + size])
+    at = (hours + 5 * moment.toordinal()) % windows
+    return tuple(symbols[at * len(symbols) // windows : (at + 1) * len(symbols) // windows])
 
 
 def of_kind(listed: Mapping[str, Listed], *kinds: Kind) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from model_clients.rulebooks.sizing import REACH
 DISCOUNT_STRETCH = -0.75
 """Stretch below the long average from which a price counts as a discount; an empty book starts at less."""
 
-FIRST_DISCOUNT_STRETCH = -0.25
+FIRST_DISCOUNT_STRETCH = -0.1
 COLLAPSE_STRETCH = -3.0
 DISCOUNT_MIN = 0.01
 """Discount as a fraction of the average that is worth more than the spread of a round trip."""

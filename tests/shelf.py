@@ -1,0 +1,62 @@
+"""A venue whose prices the test puts on a shelf: any instrument may be closed, stale or without a price."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from values.errors import UnknownSymbol, VenueUnavailable
+from values.instrument import Instrument
+from values.quote import Bar, Interval, MarketSession, Quote
+
+LISTED = (
+    Instrument("AAPL", "equity", "Apple", "Technology"),
+    Instrument("BRK.B", "equity", "Berkshire Hathaway", "Financials"),
+    Instrument("BTC-USD", "coin", "Bitcoin", "Digital assets"),
+    Instrument("MSFT", "equity", "Microsoft", "Technology"),
+    Instrument("NVDA", "equity", "Nvidia", "Technology"),
+    Instrument("SPY", "etf", "S&P 500", "Index"),
+)
+
+
+class ShelfVenue:
+    """Prices are what `prices` says now; a missing one makes VenueUnavailable."""
+
+    name = "replay"
+
+    def __init__(self) -> None:
+        self.prices: dict[str, Decimal] = {
+            "AAPL": Decimal("200"),
+            "BRK.B": Decimal("480.25"),
+            "BTC-USD": Decimal("65000"),
+            "MSFT": Decimal("400"),
+            "NVDA": Decimal("187.42"),
+            "SPY": Decimal("600"),
+        }
+        self.closed: set[str] = set()
+        self.stale: set[str] = set()
+
+    def instruments(self) -> tuple[Instrument, ...]:
+        return LISTED
+
+    def instrument(self, symbol: str) -> Instrument:
+        for each in LISTED:
+            if each.symbol == symbol:
+                return each
+        raise UnknownSymbol(symbol, "the shelf")
+
+    def quote(self, symbol: str, now: datetime) -> Quote:
+        self.instrument(symbol)
+        if symbol not in self.prices:
+            raise VenueUnavailable(f"the shelf has no price of {symbol}")
+        return Quote(symbol, self.prices[symbol], now, now, "replay", timedelta(0), symbol in self.stale)
+
+    def bars(self, symbol: str, interval: Interval, count: int, now: datetime) -> tuple[Bar, ...]:
+        self.instrument(symbol)
+        return ()
+
+    def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
+        if symbol is None:
+            return MarketSession(len(self.closed) < len(LISTED), None, "the shelf")
+        self.instrument(symbol)
+        return MarketSession(symbol not in self.closed, None, "the shelf says so")
