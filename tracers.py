@@ -43,9 +43,8 @@ TOKENS_IN, TOKENS_OUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens
 TOOL, CALL_ID = "gen_ai.tool.name", "gen_ai.tool.call.id"
 ARGUMENTS, RESULT = "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"
 ERROR, ACCOUNT, MODE = "error.type", "floor.account", "floor.mode"
-_KINDS: dict[object, LogType] = {
-    "invoke_workflow": "trace", "invoke_agent": "agent", "chat": "generation", "execute_tool": "function",
-}  # fmt: skip
+_KINDS: dict[object, LogType] = {"invoke_workflow": "trace", "invoke_agent": "agent"}
+_KINDS |= {"chat": "generation", "execute_tool": "function"}
 
 VALUE_CHARS_MAX, SECRET_CHARS_MIN = 4_000, 6
 LINGER_S = 0.1  # rows of one moment share a transaction, so that the log rarely takes the store's write turn
@@ -65,13 +64,8 @@ def _open(tracer: trace.Tracer, operation: str, name: str, **has: str) -> Iterat
         try:
             yield span
         except asyncio.CancelledError:  # which OpenTelemetry takes for a good end
-            _fail(span, "cancelled")
+            span.set_status(trace.StatusCode.ERROR, "cancelled")
             raise
-
-
-def _fail(span: trace.Span, error: str) -> None:
-    span.set_attribute(ERROR, error)
-    span.set_status(trace.StatusCode.ERROR, error)
 
 
 def session_span(tracer: trace.Tracer, account: str, session_id: str, mode: str) -> AbstractContextManager[trace.Span]:
@@ -94,7 +88,8 @@ def record_result(span: trace.Span, result: str, error: str | None = None) -> No
     """What a tool answered; `error` is the code of a refusal or failure."""
     span.set_attribute(RESULT, result)
     if error is not None:
-        _fail(span, error)
+        span.set_attribute(ERROR, error)
+        span.set_status(trace.StatusCode.ERROR, error)
 
 
 def record_response(span: trace.Span, text: str) -> None:
@@ -151,7 +146,7 @@ def _text(value: Any) -> str | None:
 
 
 def _reply(value: Any) -> tuple[str | None, str]:
-    """The words and calls in `gen_ai.output.messages`, one a line (unread when it has no such shape), and a summary."""
+    """The words and calls in `gen_ai.output.messages`, one a line (as they came in any other shape), and a summary."""
     try:
         messages = json.loads(value) if isinstance(value, str) else value
         parts = [part for message in messages or () for part in message["parts"]]
@@ -161,7 +156,7 @@ def _reply(value: Any) -> tuple[str | None, str]:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return _text(value), "replied"
     asked = ", ".join(str(call["name"]) for call in calls)
-    return "\n".join(lines) or None, f"asked for {asked}" if asked else "replied"
+    return "\n".join(lines) or _text(value), f"asked for {asked}" if asked else "replied"
 
 
 def _failure(span: ReadableSpan, has: Mapping[str, Any]) -> str | None:
@@ -180,22 +175,30 @@ class _Rows(SpanProcessor):
         self._put, self._redactor, self._wall = put, redactor, wall
         # By span id and trace id: between our spans stand AutoGen's, which carry our ids and none of our attributes.
         self._live: WeakValueDictionary[int, Span] = WeakValueDictionary()
+        self._silent: WeakValueDictionary[int, Span] = WeakValueDictionary()
 
     def on_start(self, span: Span, parent_context: object = None) -> None:
         own, parent, has = span.get_span_context(), span.parent, span.attributes or {}
         above = parent and (self._live.get(parent.span_id) or self._live.get(parent.trace_id))
-        given = (above and above.attributes) or {}
-        for name in (CONVERSATION, ACCOUNT, AGENT):
-            if name in given and name not in has:
-                span.set_attribute(name, given[name])
-        self._live[own.span_id] = span
+        if above and above.attributes:
+            self._announce(above)
+            for name in (CONVERSATION, ACCOUNT, AGENT):
+                if name in above.attributes and name not in has:
+                    span.set_attribute(name, above.attributes[name])
+        self._live[own.span_id] = self._silent[own.span_id] = span
         self._live.setdefault(own.trace_id, span)
+        self._announce(span)
+
+    def _announce(self, span: Span) -> None:
+        """The `started` row, once the span says what it is: at its start, else at its first child's."""
+        has, span_id = span.attributes or {}, span.get_span_context().span_id
         kind = _KINDS.get(has.get(OPERATION))
-        if kind in ("trace", "agent"):
-            make = partial(self._row, kind, dict(has), own.span_id, self._wall(), "started")
+        if kind in ("trace", "agent") and self._silent.pop(span_id, False):
+            make = partial(self._row, kind, dict(has), span_id, self._wall(), "started")
             self._put(_Entry(1, Counter({str(has.get(ACCOUNT, "")): 1}), make))
 
     def on_end(self, span: ReadableSpan) -> None:
+        self._silent.pop(span.context.span_id, None)
         has = span.attributes or {}
         rows = sum(event.name == "response" for event in span.events) + (has.get(OPERATION) in _KINDS)
         if rows:
@@ -253,7 +256,7 @@ def _otlp(endpoint: str, redactor: _Redactor) -> BatchSpanProcessor:
     return BatchSpanProcessor(exporter, 2048, 1000, 256, OTLP_TIMEOUT_S * 1000, meter_provider=no_metrics)
 
 
-class LogTracer:
+class LogTracer(AbstractContextManager["LogTracer"]):
     """Open spans with `tracer`; their rows go to `write` a moment later, in the order they came.
 
     `write` gets whole spans, `batch_rows` rows or so, on a thread of its own, and writes all or none; one that raises
@@ -271,8 +274,8 @@ class LogTracer:
         self._pause = pause or self._closed.wait
         # Re-entrant, because a span can end in a finalizer that runs while its thread holds the lock.
         self._work = threading.Condition(threading.RLock())
-        self._entries: deque[_Entry] = deque()
-        self._waiting, self._hurry, self._untold = 0, False, Counter[str]()
+        self._entries, self._waiting, self._hurry = deque[_Entry](), 0, False
+        self._untold = Counter[str]()
         # All is given, so that no OTEL_* variable is asked. A limit on length would cut a secret in two.
         limits = SpanLimits(128, 1000, 128, 128, 128, 128, SpanLimits.UNSET, SpanLimits.UNSET)
         resource, redactor = Resource({"service.name": "trading-floor"}), _Redactor(secrets)
@@ -307,20 +310,16 @@ class LogTracer:
     def close(self) -> None:
         """Writes and exports what is left, in 2 seconds at most; what comes later is lost, with a warning."""
         deadline = time.monotonic() + CLOSE_S
-        if self._otlp:  # in a thread, because the SDK's own shutdown waits up to 30 s for an endpoint that hangs
-            export = threading.Thread(target=self._otlp.shutdown, daemon=True)
-            export.start()
+        # in a thread, because the SDK's own shutdown waits up to 30 s for an endpoint that hangs
+        export = threading.Thread(target=self._otlp.shutdown if self._otlp else None, daemon=True)
+        export.start()
         with self._work:
             self._closed.set()
             self._work.notify()
-        self._writer.join(CLOSE_S)
+        for thread in (self._writer, export):
+            thread.join(max(0.0, deadline - time.monotonic()))
         if self._writer.is_alive():
             logger.error("the log was not written within %.1f s of closing; rows are lost", CLOSE_S)
-        if self._otlp:
-            export.join(max(0.0, deadline - time.monotonic()))
-
-    def __enter__(self) -> LogTracer:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # the command line's help must not wait for the agents' and the store's imports
     from database import Store
     from market import Market
-    from traders import Outcome, SessionEnd
-    from values.session import Mode
+    from traders import SessionEnd
+    from values.session import Mode, Outcome
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TICK_S = 1.0

@@ -26,9 +26,10 @@ from ledger.sessions import end_session_row, open_session_row
 from market import Market, open_market, open_store
 from model_clients.house import HouseModel
 from tracers import LogTracer
-from traders import Mode, Persona, SessionBounds, SessionEnd, Trader, load_personas
+from traders import Persona, SessionBounds, SessionEnd, Trader, load_personas
 from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape
 from values.errors import StoreUnusable
+from values.session import Mode
 from values.settings import PROJECT, FloorSettings, load
 
 REPLAY_PAUSE_S = 60.0
@@ -147,9 +148,8 @@ async def _live(
                 traders[persona.name] = _trader(persona, servers, store, tracer, settings)
             with screen.showing(floor):
                 await floor.run(cycles_max)
-        except* ServerGone as group:
-            for error in group.exceptions:
-                screen.say(f"the floor can't start: {error}")
+        except ServerGone as error:
+            screen.say(f"the floor can't start: {error}")
             return 1
         finally:
             stopping.cancel()

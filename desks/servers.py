@@ -48,7 +48,10 @@ def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) 
 
 
 class Servers:
-    """The floor's running servers. An async context: all are up inside it and none is left after it."""
+    """The floor's running servers. An async context: all are up inside it and none is left after it.
+
+    Entering raises the first server's ServerGone when one does not come up.
+    """
 
     def __init__(self, accounts: Sequence[str], settings: Mapping[str, str]) -> None:
         self._shared = {
@@ -72,12 +75,14 @@ class Servers:
 
     async def __aenter__(self) -> Servers:
         try:
-            async with asyncio.TaskGroup() as group:
-                for connection in self.all():
-                    group.create_task(connection.start())
+            started = await asyncio.gather(*(each.start() for each in self.all()), return_exceptions=True)
         except BaseException:
             await self._stop()
             raise
+        for outcome in started:
+            if isinstance(outcome, BaseException):
+                await self._stop()
+                raise outcome
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -65,7 +65,7 @@ def run_baselines(store: Store, market: Market) -> list[str]:
 
 def _run_index(store: Store, market: Market) -> list[str]:
     symbol = index_symbol(market)
-    if symbol is None or _last_trade_month(store, INDEX) is not None or not market.session(symbol).is_open:
+    if read_account(store, INDEX) is None or symbol is None or _last_trade_month(store, INDEX) is not None or not market.session(symbol).is_open:
         return []
     account = Account(store, market, INDEX, "baseline")
     quantity = _affordable(account.record().cash, market.get_share_price(symbol))
@@ -74,7 +74,7 @@ def _run_index(store: Store, market: Market) -> list[str]:
 
 def _run_equal_weight(store: Store, market: Market) -> list[str]:
     today = market_day(market.clock.now())
-    if _last_trade_month(store, EQUAL_WEIGHT) == (today.year, today.month):
+    if read_account(store, EQUAL_WEIGHT) is None or _last_trade_month(store, EQUAL_WEIGHT) == (today.year, today.month):
         return []
     account = Account(store, market, EQUAL_WEIGHT, "baseline")
     tradable = [each.symbol for each in market.venue.instruments() if market.session(each.symbol).is_open]

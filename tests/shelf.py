@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
-from values.errors import UnknownSymbol, VenueUnavailable
+import pytest
+
+from values.errors import Refused, UnknownSymbol, VenueUnavailable
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
+
+
+def simulated_settings(folder: Path) -> dict[str, str]:
+    """The environment of a simulated run whose store is in `folder`."""
+    return {"DATABASE_URL": f"sqlite:///{folder}/accounts.db", "MARKET": "simulated", "MARKET_SEED": "7"}
+
 
 LISTED = (
     Instrument("AAPL", "equity", "Apple", "Technology"),
@@ -17,6 +26,11 @@ LISTED = (
     Instrument("NVDA", "equity", "Nvidia", "Technology"),
     Instrument("SPY", "etf", "S&P 500", "Index"),
 )
+
+
+def refused(code: str, text: str = "") -> pytest.RaisesExc[Refused]:
+    """Expect a Refused of this code whose sentence holds `text`: `with refused("halted", "resume"): ...`."""
+    return pytest.RaisesExc(Refused, check=lambda error: error.code == code and text in error.sentence)
 
 
 class ShelfVenue:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -126,7 +127,7 @@ def test_a_model_call_keeps_its_model_tokens_latency_and_reply(log: Log) -> None
     assert row.result == 'Buying.\nbuy_shares({"symbol": "BRK.B"})\npush({"message": "hi"})'
 
 
-@pytest.mark.parametrize("odd", ["words", "[1, 2]", '{"parts": 3}', '[{"parts": [{"type": "text"}]}]', "[" * 99_999])
+@pytest.mark.parametrize("odd", ["words", "0", "[1]", '{"parts": 3}', '[{"parts": [{"type": "text"}]}]', "[" * 9999])
 def test_a_reply_of_another_shape_is_shown_as_it_came(log: Log, odd: str) -> None:
     with logging_to(log) as tracer:
         chat(tracer, **{"gen_ai.output.messages": odd})
@@ -160,6 +161,29 @@ def test_a_session_is_on_the_dashboard_before_it_ends(log: Log) -> None:
         assert {(row.account, row.session_id) for row in log.rows} == {("cathie", "trace_cathie1")}
 
 
+def test_a_session_that_says_what_it_is_after_its_start_is_shown_with_its_first_child(log: Log) -> None:
+    with logging_to(log) as tracer, tracer.tracer.start_as_current_span("session") as session:
+        session.set_attribute("gen_ai.operation.name", "invoke_workflow")
+        session.set_attributes({"floor.account": "ray", "floor.mode": "trade"})
+        chat(tracer)
+        chat(tracer)
+        assert tracer.flush()
+        assert [(row.account, row.message) for row in log.rows] == [
+            ("ray", "trade session started"),
+            ("ray", "gpt-5 replied"),
+            ("ray", "gpt-5 replied"),
+        ]
+
+
+def test_a_span_that_ended_is_not_announced_by_a_late_child(log: Log) -> None:
+    with logging_to(log) as tracer:
+        session = tracer.tracer.start_span("session")
+        session.set_attribute("gen_ai.operation.name", "invoke_workflow")
+        session.end()
+        tracer.tracer.start_span("cleanup", context=trace.set_span_in_context(session)).end()
+    assert log.messages == ["session finished"]
+
+
 def test_every_row_of_a_span_names_the_span(log: Log) -> None:
     with logging_to(log) as tracer, session_span(tracer.tracer, "ray", "trace_ray1", "trade") as session:
         record_response(session, "first")
@@ -182,6 +206,16 @@ def test_a_child_inherits_only_what_it_lacks(log: Log) -> None:
         chat(tracer, **{"floor.account": "george", "gen_ai.conversation.id": "trace_george1"})
     generations = [(row.account, row.session_id) for row in log.rows if row.type == "generation"]
     assert generations == [("warren", "trace_warren1"), ("george", "trace_george1")]
+
+
+def test_a_child_inherits_from_the_nearest_span_above(log: Log) -> None:
+    with logging_to(log) as tracer, session_span(tracer.tracer, "warren", "trace_warren1", "trade"):
+        with session_span(tracer.tracer, "george", "trace_george1", "trade") as inner:
+            inner.set_attribute("floor.mode", "too late for the row of the start")
+            chat(tracer)
+        chat(tracer)
+    assert [row.account for row in log.rows if row.type == "generation"] == ["george", "warren"]
+    assert [row.account for row in log.rows if row.message == "trade session started"] == ["warren", "george"]
 
 
 @pytest.mark.parametrize("other", [trace.NoOpTracerProvider(), TracerProvider(shutdown_on_exit=False)])
@@ -310,6 +344,19 @@ def test_a_full_queue_drops_counts_and_says_so_where_the_hole_is(log: Log) -> No
     assert [(row.type, row.is_error) for row in log.rows if "lost" in row.message] == [("trace", True)] * 2
 
 
+def test_a_span_with_more_rows_than_the_queue_has_room_for_is_written_when_nothing_waits(log: Log) -> None:
+    with logging_to(log, queue_rows=1, batch_rows=1) as tracer, tracer.tracer.start_as_current_span("cycle") as cycle:
+        record_response(cycle, "one")
+        record_response(cycle, "two")
+    assert log.messages == ["one", "two"]
+
+
+def test_nothing_is_written_where_nothing_happened(log: Log) -> None:
+    with logging_to(log) as tracer:
+        assert tracer.flush()
+    assert log.batches == []
+
+
 def test_a_write_that_fails_twice_is_tried_again_and_loses_nothing(log: Log) -> None:
     log.failures = 2
     pauses: list[float] = []
@@ -369,6 +416,13 @@ def test_spans_end_at_once_while_a_write_hangs(log: Log) -> None:
         assert len(log.rows) == 101
 
 
+def test_a_flush_does_not_wait_for_rows_to_gather(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracers, "LINGER_S", 600.0)
+    with logging_to(log) as tracer:
+        chat(tracer)
+        assert tracer.flush(timeout_s=20)
+
+
 async def test_an_awaited_flush_leaves_the_event_loop_free(log: Log) -> None:
     log.open.clear()
     with logging_to(log) as tracer:
@@ -392,6 +446,19 @@ def test_closing_writes_what_is_left_and_later_spans_are_lost_with_a_warning(
     assert len(log.rows) == 50
     assert tracer.flush()
     assert ["warren" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_closing_cuts_the_pause_before_a_retry_short(
+    log: Log, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracers, "RETRY_DELAYS_S", (60.0,))
+    log.failures = 1
+    with logging_to(log) as tracer:
+        chat(tracer)
+        assert log.busy.wait(20)
+        assert not tracer.flush(timeout_s=0.05)
+    assert log.messages == ["gpt-5 replied"]
+    assert caplog.records == []
 
 
 def test_closing_does_not_wait_for_a_write_that_hangs(
@@ -431,6 +498,23 @@ def test_secrets_leave_no_trace_in_any_text(log: Log) -> None:
     assert shown.count("[secret]") >= 9
     for leak in (SECRET, "wörd-7391", "rd-7391"):
         assert leak not in shown
+
+
+def test_a_secret_is_found_as_json_and_addresses_write_it(log: Log) -> None:
+    sent = {"body": json.dumps({"k": SECRET}), "url": f"https://example.com/?key={quote(SECRET, safe='')}"}
+    with logging_to(log, secrets=[SECRET]) as tracer, tool_span(tracer.tracer, "fetch", "1", sent):
+        pass
+    assert json.loads(log.only("function").arguments or "") == {
+        "body": '{"k": "[secret]"}',
+        "url": "https://example.com/?key=[secret]",
+    }
+
+
+def test_a_secret_that_begins_another_does_not_uncover_its_end(log: Log) -> None:
+    secrets, said = ["abcdef", "abcdef-the-end"], "abcdef-the-end, abcdef"
+    with logging_to(log, secrets=secrets) as tracer, tool_span(tracer.tracer, "f", "1", said):
+        pass
+    assert log.only("function").arguments == "[secret], [secret]"
 
 
 @pytest.mark.parametrize("key", [
@@ -582,10 +666,14 @@ def test_a_collector_gets_the_same_spans_without_the_secrets(
             record_result(call, "b" * 5000)
             call.record_exception(ValueError(SECRET))
             call.set_status(trace.StatusCode.ERROR, f"no {SECRET}")
-    where, body = received.get(timeout=20)
-    assert where == "/v1/traces"
-    sent = ExportTraceServiceRequest.FromString(body)
-    spans = {span.name: span for part in sent.resource_spans for scope in part.scope_spans for span in scope.spans}
+    spans: dict[str, Any] = {}
+    bodies = b""
+    while len(spans) < 2:
+        where, body = received.get(timeout=20)
+        assert where == "/v1/traces"
+        bodies += body
+        for part in ExportTraceServiceRequest.FromString(body).resource_spans:
+            spans |= {span.name: span for scope in part.scope_spans for span in scope.spans}
     assert set(spans) == {"invoke_workflow warren", "execute_tool [secret]"}
     tool, session = spans["execute_tool [secret]"], spans["invoke_workflow warren"]
     assert tool.parent_span_id == session.span_id
@@ -598,7 +686,7 @@ def test_a_collector_gets_the_same_spans_without_the_secrets(
     assert tool.events[0].name == "exception"
     assert tool.status.message == "no [secret]"
     for leak in (SECRET, "wörd-7391", "rd-7391", "abc123456"):
-        assert leak.encode() not in body
+        assert leak.encode() not in bodies
 
 
 def test_a_collector_that_never_answers_delays_neither_the_log_nor_the_end(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -38,12 +39,14 @@ class Case:
         return tuple(instrument.symbol for instrument in self.venue.instruments())[:12]
 
 
-def simulated(_: Path) -> Case:
+@contextmanager
+def simulated(_: Path) -> Iterator[Case]:
     moments = tuple(FIRST + step for step in (0 * HOUR, 7 * HOUR, timedelta(hours=30, minutes=17, seconds=42)))
-    return Case(SimulatedVenue(11, FIRST), SimulatedVenue(11, FIRST), moments)
+    yield Case(SimulatedVenue(11, FIRST), SimulatedVenue(11, FIRST), moments)
 
 
-def replay(folder: Path) -> Case:
+@contextmanager
+def replay(folder: Path) -> Iterator[Case]:
     rows = ["symbol,time,open,high,low,close,volume"]
     for symbol, base, hours in (("AAPL", 250, (0, 1, 2, 24, 25, 26, 48)), ("BRK.B", 500, (0, 1, 24, 26, 48))):
         for step in hours:
@@ -54,19 +57,20 @@ def replay(folder: Path) -> Case:
         rows.append(f"DOGE-USDT,{start.isoformat()},0.2{day},0.31,0.19,0.2{day + 1},1000.5")
     csv_path = folder / "small.csv"
     csv_path.write_text("\n".join(rows), "utf-8")
-    import_history(csv_path, folder / "small.history")
+    target = folder / "small.history"
+    import_history(csv_path, target)
     steps = (0.0, 0.5, 1.0, 2.5, 3.0, 14.0, 25.99, 26.0, 40.0, 48.0, 49.0, 82.0, 500.0)
-    venues = [ReplayVenue(folder / "small.history") for _ in range(2)]
-    return Case(venues[0], venues[1], tuple(FIRST + step * HOUR for step in steps))
+    with closing(ReplayVenue(target)) as venue, closing(ReplayVenue(target)) as twin:
+        yield Case(venue, twin, tuple(FIRST + step * HOUR for step in steps))
 
 
-VENUES: tuple[Callable[[Path], Case], ...] = (simulated, replay)
+VENUES: tuple[Callable[[Path], AbstractContextManager[Case]], ...] = (simulated, replay)
 
 
 @pytest.fixture(scope="module", params=VENUES, ids=lambda make: make.__name__)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    made: Case = request.param(tmp_path_factory.mktemp("venue"))
-    return made
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    with request.param(tmp_path_factory.mktemp("venue")) as made:
+        yield made
 
 
 def test_the_venue_is_named_as_the_run_row_has_it(case: Case) -> None:

@@ -93,7 +93,8 @@ def _holds(session: Session) -> list[Hold]:
         if wish is not None and order.answer is not None:
             traded.add(wish.symbol)
         elif wish is not None:
-            refused.append(_held_back(wish, f"the order was refused, {order.error}"))
+            outcome = "the order was refused" if order.code else "the order has an unknown outcome"
+            refused.append(_held_back(wish, f"{outcome}: {order.error}"))
     candidates = [*refused, *_unordered(session), *session.plan.holds]
     if not any(hold.symbol not in traded for hold in candidates):
         known = (*session.task.positions, *session.to_read, *sorted(session.listed))

@@ -6,10 +6,10 @@ that is no JSON object is an error with its text; nothing in a conversation make
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from autogen_core import FunctionCall
@@ -22,7 +22,7 @@ from autogen_core.models import (
 )
 from autogen_core.tools import Tool, ToolSchema
 
-from model_clients.rulebooks.task import Task, mapping, read_task
+from model_clients.rulebooks.task import Task, json_object, mapping, read_task
 
 _ERROR_CHARS_MAX = 200
 _REFUSAL = re.compile(r"([a-z][a-z0-9_]*): (.+)", re.DOTALL)
@@ -36,14 +36,26 @@ class Call:
     arguments: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exchange:
-    """A call that was made: its answer, or None and why there is none."""
+    """A call that was made and the text of its result."""
 
     tool: str
     arguments: Mapping[str, Any]
-    answer: Mapping[str, Any] | None
-    error: str | None
+    text: str
+    failed: bool
+
+    @cached_property
+    def answer(self) -> Mapping[str, Any] | None:
+        """The result as an object; None for an error and for anything else than an object with something in it."""
+        return None if self.failed else json_object(self.text) or None
+
+    @property
+    def error(self) -> str | None:
+        """Why there is no answer, on one line; None where there is one."""
+        if self.answer is not None:
+            return None
+        return " ".join(self.text.split())[:_ERROR_CHARS_MAX] or "the result is empty"
 
     @property
     def code(self) -> str | None:
@@ -65,7 +77,7 @@ class Conversation:
         """The exchanges with those tools, oldest first."""
         return [exchange for exchange in self.exchanges if exchange.tool in tools]
 
-    def call(self, tool: str, **arguments: object) -> Call:
+    def call(self, tool: str, /, **arguments: object) -> Call:
         """A call with the arguments that the offered tool knows: a bound server has no `name`."""
         known = self.offered.get(tool, frozenset())
         return Call(tool, {key: value for key, value in arguments.items() if key in known})
@@ -122,18 +134,7 @@ def _exchanges(messages: Sequence[LLMMessage]) -> list[Exchange]:
 
 
 def _exchange(call: FunctionCall, result: FunctionExecutionResult | None) -> Exchange:
-    arguments = mapping(_json(call.arguments))
+    arguments = json_object(call.arguments)
     if result is None:
-        return Exchange(call.name, arguments, None, "the call has no result")
-    answer = None if result.is_error else _json(result.content)
-    if isinstance(answer, dict):
-        return Exchange(call.name, arguments, answer, None)
-    error = " ".join(result.content.split())[:_ERROR_CHARS_MAX]
-    return Exchange(call.name, arguments, None, error or "the result is empty")
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        return Exchange(call.name, arguments, "the call has no result", True)
+    return Exchange(call.name, arguments, result.content, bool(result.is_error))

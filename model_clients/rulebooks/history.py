@@ -6,15 +6,14 @@ Lengths are in bars, so the same rule works on hours and on days; `stretch` is f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isfinite, sqrt
-from typing import Any
 
 from analysis import indicators
-from model_clients.rulebooks.task import rows
+from model_clients.rulebooks.task import json_object, rows
 
+HISTORIES_KEPT = 128
 _BARS_MIN = 3
 
 
@@ -38,6 +37,11 @@ class History:
         return self.closes[-1]
 
     @cached_property
+    def _volatilities(self) -> dict[int, float]:
+        """What `volatility` has worked out, by the number of closes: most rules ask for it several times."""
+        return {}
+
+    @cached_property
     def bars_per_day(self) -> float:
         """Mean number of bars on a date that has any."""
         return self.bars / len({start[:10] for start in self.starts})
@@ -59,7 +63,10 @@ class History:
     def volatility(self, bars: int) -> float:
         """Standard deviation of the log returns of the last bars, a fraction per bar; 0 for fewer than three bars."""
         used = min(bars + 1, self.bars)
-        return indicators.realised_volatility(self.closes[-used:]) if used >= _BARS_MIN else 0.0
+        if used not in self._volatilities:
+            enough = used >= _BARS_MIN
+            self._volatilities[used] = indicators.realised_volatility(self.closes[-used:]) if enough else 0.0
+        return self._volatilities[used]
 
     def daily_volatility(self, bars: int) -> float:
         """`volatility` scaled to a day of this symbol by the square root of time."""
@@ -99,13 +106,15 @@ class History:
         return indicators.beta(indicators.rate_of_change(own, 1), indicators.rate_of_change(other, 1))
 
 
-def read_history(answer: Mapping[str, Any], symbol: str, interval: str) -> History | None:
-    """The history in an answer of `get_price_history`; None where it holds no bar that makes sense.
+@lru_cache(maxsize=HISTORIES_KEPT)
+def read_history(text: str, symbol: str, interval: str) -> History | None:
+    """The history in the text of an answer of `get_price_history`; None where it holds no bar that makes sense.
 
     Bars are dropped from the oldest up to the last one that makes no sense, so that no gap is taken for a return.
+    Kept by its text, because each turn of a session reads the same answers again.
     """
     kept: list[tuple[str, float, float, float]] = []
-    for row in rows(answer.get("bars")):
+    for row in rows(json_object(text).get("bars")):
         close, high, low = (_price(row.get(key)) for key in ("close", "high", "low"))
         if close is None or high is None or low is None or not low <= close <= high:
             kept.clear()

@@ -78,9 +78,9 @@ class Session:
         found = {}
         for exchange in self.talk.made("get_price_history"):
             symbol = symbol_of(exchange.arguments.get("symbol"))
-            if symbol is None or exchange.answer is None or exchange.arguments.get("interval") != interval:
+            if symbol is None or exchange.failed or exchange.arguments.get("interval") != interval:
                 continue
-            history = read_history(exchange.answer, symbol, interval)
+            history = read_history(exchange.text, symbol, interval)
             if history is not None:
                 found[symbol] = history
         return found
@@ -100,7 +100,7 @@ class Session:
 
     @cached_property
     def plan(self) -> Plan:
-        """What the rulebook wants of what the account's state allows; each wish at most once a symbol."""
+        """What the rulebook wants, of what the account's state and the session's mode allow; one wish a symbol."""
         if not self.may_trade:
             return Plan((), self._left_alone(f"the account is {self.task.state}"), f"the account is {self.task.state}")
         if not self.view.histories:
@@ -110,7 +110,8 @@ class Session:
         plan = self.rules.plan(self.view)
         wishes: dict[str, Wish] = {}
         for wish in plan.wishes:
-            if wish.side == "sell" or self.task.state == "active":
+            may_buy = self.task.state == "active" and (self.task.may_open or wish.symbol in self.task.positions)
+            if wish.side == "sell" or may_buy:
                 wishes.setdefault(wish.symbol, wish)
         return Plan(tuple(wishes.values()), plan.holds, plan.outlook)
 

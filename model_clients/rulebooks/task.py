@@ -20,6 +20,7 @@ from values.money import ZERO, exact
 
 _FENCE = "```json"
 _TURNS_WHEN_UNSAID = 30
+_MAGNITUDE_MAX = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def read_task(text: str) -> Task | None:
         time = parse_time(session["time"])
         cash = amount(account["balance"])
         name = account["name"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if cash is None or not isinstance(name, str) or not name:
         return None
@@ -145,17 +146,26 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def json_object(text: str) -> Mapping[str, Any]:
+    """The JSON object that `text` is, else an empty one."""
+    try:
+        return mapping(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
 def rows(value: object) -> list[Mapping[str, Any]]:
     """The objects in a JSON list; empty for anything else."""
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def amount(value: object) -> Decimal | None:
-    """`value` as an exact number, None where it is none."""
+    """`value` as an exact number, None where it is none or of a size that no book holds."""
     try:
-        return exact(value)
+        number = exact(value)
     except Refused:
         return None
+    return number if not number or abs(number.adjusted()) <= _MAGNITUDE_MAX else None
 
 
 def symbol_of(value: object) -> str | None:
@@ -189,7 +199,7 @@ def _trades(account: Mapping[str, Any]) -> tuple[Trade, ...]:
         symbol = symbol_of(row.get("symbol"))
         try:
             time = parse_time(row["market_time"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
         if symbol is not None and row.get("kind") in ("buy", "sell"):
             found.append(Trade(row["kind"], symbol, amount(row.get("price")), time))

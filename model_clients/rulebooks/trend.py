@@ -1,7 +1,7 @@
 """Trend with volatility targeting (Ray): the same diversified set in every session, each part sized by its risk.
 
-Long what trends up by crossing averages or by leaving its channel, out of what trends down. Weights are inverse to
-volatility over the whole set, scaled to a target for the account, and only traded outside a band. Declines to rank.
+Long what trends up by crossing averages or by leaving its channel, out of what trends down. Each part has the same risk
+budget, so its weight is inverse to its volatility, and it is only traded outside a band. Declines to rank.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ CROSSING_BAND = 0.004
 """How far the averages must part before a crossing counts, so that two averages that lie together do not trade."""
 
 TARGET_VOLATILITY = 0.20
-"""Standard deviation of a year's return that the account aims at, all parts taken as moving together."""
+"""Standard deviation of a year's return that the account aims at when every part is long."""
+
+ASSUMED_CORRELATION = 0.5
+"""Between any two parts. Fixed, because a measured one would move every target at once."""
 
 TRADING_DAYS = 252
-SCALE_MAX = 1.5
 GROSS_MAX = 0.95
 BAND_SHARE = 0.03
 BAND_RELATIVE = 0.3
@@ -70,19 +72,22 @@ class Trend:
         return Plan(tuple(wishes), tuple(holds), outlook)
 
     def _targets(self, view: View) -> dict[str, Target]:
-        """Weights that sum to at most GROSS_MAX, each within the account's position limit."""
-        histories = view.histories
-        swings = {symbol: one.daily_volatility(SLOW_BARS[one.interval]) for symbol, one in histories.items()}
-        inverse = {symbol: 1 / swing for symbol, swing in swings.items() if swing > 0}
-        whole = sum(inverse.values())
-        signals = {symbol: signal(histories[symbol], symbol in view.task.positions) for symbol in sorted(histories)}
-        raw = {symbol: inverse.get(symbol, 0.0) / whole if signals[symbol][0] else 0.0 for symbol in signals}
-        risk = sum(weight * swings[symbol] for symbol, weight in raw.items()) * sqrt(TRADING_DAYS)
-        gross = sum(raw.values())
-        scale = min(SCALE_MAX, TARGET_VOLATILITY / risk, GROSS_MAX / gross) if risk > 0 else 0.0
+        """Weights that sum to at most GROSS_MAX, each within the account's position limit.
+
+        A part's weight is its risk budget over its own volatility (Moskowitz, Ooi & Pedersen, 2012, "Time series
+        momentum"); what is not long leaves its budget in cash, so that no signal moves another part's target.
+        """
         limit = view.task.limits.max_position_share
         most = 1.0 if limit is None else float(limit) * 0.95
-        return {symbol: Target(min(most, raw[symbol] * scale), signals[symbol][1]) for symbol in signals}
+        budget = risk_budget(len(view.histories))
+        signals = {symbol: signal(view.histories[symbol], symbol in view.task.positions) for symbol in view.histories}
+        weights = {}
+        for symbol, (long, _) in signals.items():
+            history = view.histories[symbol]
+            swing = history.daily_volatility(SLOW_BARS[history.interval]) * sqrt(TRADING_DAYS)
+            weights[symbol] = min(most, budget / swing) if long and swing > 0 else 0.0
+        scale = GROSS_MAX / max(GROSS_MAX, sum(weights.values()))
+        return {symbol: Target(weights[symbol] * scale, signals[symbol][1]) for symbol in sorted(signals)}
 
     def _trade(self, view: View, symbol: str, target: Target) -> Wish | None:
         """What brings the holding to its target; nothing within the band, all of it when the trend is over."""
@@ -92,7 +97,7 @@ class Trend:
         gap = target.weight - weight
         if abs(gap) <= max(BAND_SHARE, BAND_RELATIVE * target.weight):
             return None
-        words = f"{target.words}; weight {weight:.1%}, target {target.weight:.1%} by inverse volatility"
+        words = f"{target.words}; weight {weight:.1%}, target {target.weight:.1%} by its volatility"
         if gap < 0:
             return Wish("sell", symbol, -gap / weight, 0.6, HORIZON_DAYS, f"{words}: back to target")
         if not held and not view.task.may_open:
@@ -121,6 +126,11 @@ def fixed_set(listed: Mapping[str, Listed]) -> tuple[str, ...]:
     missing = min(len(rest), max(0, SET_SIZE - len(chosen)))
     chosen += [rest[at * len(rest) // missing] for at in range(missing)]
     return tuple(chosen[:SET_SIZE])
+
+
+def risk_budget(parts: int) -> float:
+    """The yearly volatility that each part may have for the account to have its target, with every part long."""
+    return TARGET_VOLATILITY / sqrt(parts + parts * (parts - 1) * ASSUMED_CORRELATION)
 
 
 def signal(history: History, held: bool) -> tuple[bool, str]:

@@ -1,6 +1,6 @@
 """Value and patience (Warren): steady shares well below their own long average, bought slowly and kept.
 
-Buys at most one thing a day, small, from the steadier half of what it reads; sells only what has become far dearer than
+Buys at most one thing a day, small, from the steadier part of what it reads; sells only what has become far dearer than
 its own average at a profit. Declines to chase, to cut a loss, and to buy what has fallen so far that the fall is news.
 """
 
@@ -20,6 +20,9 @@ FIRST_DISCOUNT_STRETCH = -0.1
 COLLAPSE_STRETCH = -3.0
 DISCOUNT_MIN = 0.01
 """Discount as a fraction of the average that is worth more than the spread of a round trip."""
+
+STEADY = 1.15
+"""Daily swing, in typical ones, up to which a symbol counts as steady."""
 
 DEAR_STRETCH = 2.0
 DEAR_GAIN = 0.08
@@ -102,12 +105,13 @@ class Value:
                 continue
             stretch, average = history.stretch(self.day_bars), history.average(self.day_bars)
             discount = 1 - history.last / average
-            steady = history.daily_volatility(self.day_bars) <= usual
+            swing = history.daily_volatility(self.day_bars)
+            steady = swing <= usual * STEADY
             if steady and COLLAPSE_STRETCH < stretch <= bar and discount >= DISCOUNT_MIN:
                 reason = (
                     f"{symbol} at {history.last:.2f} is {discount:.1%} below its average of {average:.2f} "
-                    f"over {min(self.day_bars, history.bars)} bars, and its daily swing of "
-                    f"{history.daily_volatility(self.day_bars):.2%} is no more than usual"
+                    f"over {min(self.day_bars, history.bars)} bars, and its daily swing of {swing:.2%} "
+                    f"is steady beside the usual {usual:.2%}"
                 )
                 confidence = clamp(0.5 + 0.1 * -stretch, 0.5, 0.9)
                 found.append((stretch, Wish("buy", symbol, TRANCHE, confidence, HORIZON_DAYS, reason)))

@@ -1,0 +1,130 @@
+"""Work that tests have done by several processes at once: `python -m tests.side_by_side WORK ARGUMENT...`.
+
+A process says "ready" once it has imported all it needs, begins when it gets a line, and prints its result as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import accounts
+import database
+import venues.simulated  # noqa: F401 - early, so that the work itself is all that is left to do
+from database import NewRun, Store
+from market import open_market, open_store
+from store.migrate import upgrade
+from values.errors import Refused, StoreUnusable
+from values.settings import MarketSettings, load
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def settings_of(path: str | Path) -> MarketSettings:
+    """A simulated market on the store at `path`."""
+    return load(MarketSettings, database_url=f"sqlite:///{path}", market="simulated", market_seed=7)
+
+
+def open_new(path: str) -> object:
+    """Open the store as the floor and its servers do; what run it found or made."""
+    with closing(open_store(settings_of(path))) as store:
+        return str(store.run().made_at)
+
+
+def migrate(path: str, migrations: str) -> object:
+    """Open an older store with another chain of migrations; the copy that this process made, if it was the one."""
+    database.upgrade = partial(upgrade, migrations=Path(migrations))  # type: ignore[attr-defined]
+    with closing(Store(Path(path), NewRun())) as store:
+        return None if store.migrated_copy is None else store.migrated_copy.name
+
+
+def orders(path: str, count: str, *accounts_and_keys: str) -> object:
+    """For each pair of an account and a text, buy 0.001 BTC `count` times under the keys `{text}0`, `{text}1` ...
+
+    For each account, the ids of the fills and the refusals.
+    """
+    settings = settings_of(path)
+    done = {}
+    with closing(open_store(settings)) as store:
+        market = open_market(store, settings)
+        for name, keys in zip(accounts_and_keys[::2], accounts_and_keys[1::2], strict=True):
+            trader = accounts.Account(store, market, name, "client")
+            fills, refusals = [], []
+            for number in range(int(count)):
+                try:
+                    fill = trader.buy_shares("BTC-USD", "0.001", "side by side", f"{keys}{number}")
+                    fills.append(fill.transaction_id)
+                except (Refused, StoreUnusable) as error:
+                    refusals.append(str(error))
+            done[name] = {"fills": fills, "refusals": refusals}
+    return done
+
+
+def open_accounts(path: str, strategy: str, *names: str) -> object:
+    """Open accounts with a strategy; which of them this process was the one to open."""
+    settings = settings_of(path)
+    opened = []
+    with closing(open_store(settings)) as store:
+        market = open_market(store, settings)
+        for name in names:
+            with contextlib.suppress(Refused):
+                accounts.open_account(store, market, name, strategy=strategy)
+                opened.append(name)
+    return opened
+
+
+WORK: dict[str, Callable[..., object]] = {
+    "open_new": open_new, "migrate": migrate, "orders": orders, "open_accounts": open_accounts,
+}  # fmt: skip
+
+
+def at_once(work: str, arguments: Sequence[Sequence[str]]) -> list[Any]:
+    """Do `work` in one process for each list of arguments, all beginning together; their results in order."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.side_by_side", work, *each],
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for each in arguments
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("begin\n")
+            process.stdin.flush()
+        answers = [process.communicate(timeout=60)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return [json.loads(answer) for answer in answers]
+
+
+def main() -> None:
+    work, *arguments = sys.argv[1:]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(WORK[work](*arguments)))
+
+
+if __name__ == "__main__":
+    main()
