@@ -47,7 +47,7 @@ _KINDS: dict[object, LogType] = {"invoke_workflow": "trace", "invoke_agent": "ag
 _KINDS |= {"chat": "generation", "execute_tool": "function"}
 
 VALUE_CHARS_MAX, SECRET_CHARS_MIN = 4_000, 6
-LINGER_S = 0.1  # rows of one moment share a transaction, so that the log rarely takes the store's write turn
+LINGER_S = 0.02  # rows of one moment share a transaction, so that the log rarely takes the store's write turn
 RETRY_DELAYS_S = (0.05, 0.2, 1.0)
 OTLP_TIMEOUT_S, CLOSE_S = 5.0, 2.0
 

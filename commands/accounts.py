@@ -10,14 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy import select
 
 from accounts import Account, account_limits, change_limit, list_accounts, open_account
 from commands.standings import standings
 from commands.status import existing
+from commands.tables import one_line, show_table
 from database import Store
 from ledger.book import read_book
 from ledger.limits import as_shown
@@ -65,24 +63,39 @@ def show_one(name: str) -> None:
         print(f"  value     {report.total_portfolio_value or 'no price'} USD")
         print(f"  profit    {report.total_profit_loss or 'no price'} USD ({report.realised_profit} realised)")
         print(f"  limits    {', '.join(f'{key} {value}' for key, value in report.limits.items() if value) or 'none'}")
-        print(f"  strategy  {_plain_text(report.strategy)}")
-        console = Console()
-        width = None if console.is_terminal else 160
-        positions = Table("symbol", "quantity", "average cost", "price", "value", "weight", "profit", box=None)
-        for each in report.positions:
-            positions.add_row(
-                each.symbol, each.quantity, each.average_cost, each.price or "no price", each.value or "no price",
-                "" if each.weight is None else f"{float(each.weight):.1%}", each.unrealised_profit or "",
-            )  # fmt: skip
+        print(f"  strategy  {one_line(report.strategy)}")
         if report.positions:
-            console.print(positions, width=width)
-        trades = Table("id", "time", "kind", "symbol", "quantity", "price", "amount", "rationale", box=None)
-        for row in report.transactions[:10]:
-            trades.add_row(
-                str(row.id), row.market_time, row.kind, row.symbol or "", row.quantity or "", row.price or "",
-                row.amount, Text(_plain_text(row.rationale)),
-            )  # fmt: skip
-        console.print(trades, width=width)
+            show_table(
+                ("symbol", "quantity", "average cost", "price", "value", "weight", "profit"),
+                [
+                    (
+                        each.symbol,
+                        each.quantity,
+                        each.average_cost,
+                        (each.price or "no price") + (" (stale)" if each.stale else ""),
+                        each.value or "",
+                        "" if each.weight is None else f"{float(each.weight):.1%}",
+                        each.unrealised_profit or "",
+                    )
+                    for each in report.positions
+                ],
+            )
+        show_table(
+            ("id", "market time", "kind", "symbol", "quantity", "price", "amount", "rationale"),
+            [
+                (
+                    str(row.id),
+                    row.market_time[:16],
+                    row.kind,
+                    row.symbol or "",
+                    row.quantity or "",
+                    row.price or "",
+                    row.amount,
+                    row.rationale,
+                )
+                for row in report.transactions[:10]
+            ],
+        )
 
 
 def reconcile_all() -> int:
@@ -150,7 +163,3 @@ def limits_of(name: str, key: str | None, value: str | None) -> None:
             raise SystemExit(2)
         for each, limit in as_shown(account_limits(store, name)).items():
             print(f"{each:<24} {limit or 'off'}")
-
-
-def _plain_text(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)

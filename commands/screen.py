@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.standings import Standing, standings
+from commands.tables import one_line
 from database import Store
 from market import Market
 from trading_floor import Floor
@@ -39,7 +41,7 @@ class PlainScreen:
     """Lines with their wall time, for pipes and logs."""
 
     def say(self, line: str) -> None:
-        print(f"{wall_now():%H:%M:%S} {_one_line(line)}", flush=True)
+        print(f"{wall_now():%H:%M:%S} {one_line(line)}", flush=True)
 
     @contextlib.contextmanager
     def showing(self, floor: Floor) -> Iterator[None]:
@@ -57,7 +59,7 @@ class TableScreen:
         self._floor: Floor | None = None
 
     def say(self, line: str) -> None:
-        text = f"{wall_now():%H:%M:%S} {_one_line(line)}"
+        text = f"{wall_now():%H:%M:%S} {one_line(line)}"
         self._lines.append(text)
         if self._floor is None:
             self._console.print(escape(text), highlight=False)
@@ -80,11 +82,12 @@ class TableScreen:
             return Group(Text(f"the store does not answer: {error}", style="red"))
         floor = self._floor
         assert floor is not None
-        table = Table(title=f"{self._market.name.upper()} market, {now:%a %Y-%m-%d %H:%M} UTC", title_justify="left")
-        for heading in ("trader", "model", "state"):
-            table.add_column(heading, no_wrap=True)
-        for heading in ("value USD", "profit USD", "session USD"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        title = f"{self._market.name.upper()} market, {now:%a %Y-%m-%d %H:%M} UTC; house models are rule-based"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, expand=True)
+        for heading, width in (("trader", 21), ("model", 12), ("state", 8)):
+            table.add_column(heading, no_wrap=True, min_width=width)
+        for heading, width in (("value USD", 10), ("profit USD", 10), ("cost USD", 8)):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=width)
         table.add_column("last action", ratio=1, no_wrap=True, overflow="ellipsis")
         for row in rows:
             table.add_row(*_cells(row, row.name in floor.running))
@@ -117,9 +120,5 @@ def _cells(row: Standing, is_running: bool) -> tuple[str | Text, ...]:
         Text(value, style=style),
         profit,
         Text("" if row.kind == "baseline" else f"{row.session_cost:.4f}", style=style),
-        Text(_one_line(row.last_action), style=style),
+        Text(one_line(row.last_action), style=style),
     )
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)

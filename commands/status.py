@@ -6,11 +6,8 @@ import os
 from contextlib import closing
 from typing import get_args
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from commands.standings import standings
+from commands.tables import show_table
 from database import Store
 from ledger.controls import ControlAction, ask
 from market import Market, open_market
@@ -38,26 +35,23 @@ def show_status() -> None:
         print(f"floor   {'not running' if held is not None else 'running: ' + store.floor_holder()}")
         print(f"market  {market.name.upper()} at {iso(market.clock.now())}, {'open' if session.is_open else 'closed'}")
         print(f"        {session.note}")
-        table = Table(box=None, pad_edge=False)
-        for heading in ("account", "kind", "model", "state"):
-            table.add_column(heading, no_wrap=True)
-        for heading in ("value USD", "profit USD", "trades", "refusals"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("last action")
-        for row in standings(store, market):
-            table.add_row(
-                row.name,
-                row.kind,
-                row.model,
-                row.state,
-                ("no price" if row.value is None else usd(row.value)) + (" (stale)" if row.is_stale else ""),
-                "no price" if row.profit is None else f"{row.profit:+,.2f}",
-                str(row.fills),
-                str(row.refusals),
-                Text(row.last_action),
-            )
-        console = Console()
-        console.print(table, width=None if console.is_terminal else 160)
+        show_table(
+            ("account", "kind", "model", "state", "value USD", "profit USD", "trades", "refusals", "last action"),
+            [
+                (
+                    row.name,
+                    row.kind,
+                    row.model,
+                    row.state,
+                    ("no price" if row.value is None else usd(row.value)) + (" (stale)" if row.is_stale else ""),
+                    "no price" if row.profit is None else f"{row.profit:+,.2f}",
+                    str(row.fills),
+                    str(row.refusals),
+                    row.last_action,
+                )
+                for row in standings(store, market)
+            ],
+        )
 
 
 def control(action: str, trader: str | None) -> None:

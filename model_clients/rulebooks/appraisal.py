@@ -111,14 +111,14 @@ def _unordered(session: Session) -> list[Hold]:
     """Wishes that became no order, each with what stood against it."""
     tried = {symbol for _, symbol in _outcomes(session)}
     unfit: dict[str, str] = {}
-    for sized in (*session.sells, *(session.buys if not session.talk.made("buy_shares") else ())):
+    for sized in (*session.sells, *session.buys):
         if isinstance(sized, Unfit):
             unfit[sized.wish.symbol] = sized.reason
     found = []
     for wish in session.plan.wishes:
         if wish.symbol not in tried:
-            otherwise = "nothing more fits" if wish.symbol in session.offers else "there is no fresh price"
-            found.append(_held_back(wish, session.hindrance(wish) or unfit.get(wish.symbol) or otherwise))
+            because = session.hindrance(wish) or unfit.get(wish.symbol) or "there is no fresh price"
+            found.append(_held_back(wish, because))
     return found
 
 

@@ -66,12 +66,17 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`offered` maps a tool's name to the names of its parameters; `turns_used` are replies given since the task."""
+    """What was said since the newest task.
+
+    `offered` maps a tool's name to the names of its parameters, `turns_used` counts the replies given, and `reminders`
+    the messages that the floor added.
+    """
 
     task: Task | None
     offered: Mapping[str, frozenset[str]]
-    exchanges: tuple[Exchange, ...]
-    turns_used: int
+    exchanges: tuple[Exchange, ...] = ()
+    turns_used: int = 0
+    reminders: int = 0
 
     def made(self, *tools: str) -> list[Exchange]:
         """The exchanges with those tools, oldest first."""
@@ -92,8 +97,9 @@ def read_conversation(messages: Sequence[LLMMessage], tools: Sequence[Tool | Too
         if task is not None:
             since = messages[at + 1 :]
             turns = sum(isinstance(later, AssistantMessage) for later in since)
-            return Conversation(task, offered, tuple(_exchanges(since)), turns)
-    return Conversation(None, offered, (), 0)
+            reminders = sum(isinstance(later, UserMessage) for later in since)
+            return Conversation(task, offered, tuple(_exchanges(since)), turns, reminders)
+    return Conversation(None, offered)
 
 
 def text_of(message: LLMMessage) -> str:

@@ -6,7 +6,7 @@ missing here, and the account's state and what is offered bound every wish befor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from statistics import median
@@ -25,7 +25,7 @@ from model_clients.rulebooks.rulebook import (
     window,
 )
 from model_clients.rulebooks.sizing import Offer, Order, Unfit, buy_orders, orders_left, sell_order
-from model_clients.rulebooks.task import Task, amount, rows, symbol_of
+from model_clients.rulebooks.task import Task, amount, read_trades, rows, symbol_of
 from values.instrument import FRACTION, WHOLE
 from values.money import ZERO, fill_price, notional
 
@@ -167,7 +167,7 @@ class Session:
 
     @cached_property
     def buys(self) -> list[Order | Unfit]:
-        """Sized against the cash after this session's sales, so only right until the first buy is made."""
+        """Sized against the cash after this session's sales, so only right once those are made."""
         cash = self.task.cash_usd + sum((self._proceeds(sale) for sale in self.talk.made("sell_shares")), ZERO)
         placed = sum(isinstance(order, Order) for order in self.sells)
         return buy_orders(self.task, self.wishes_for("buy"), self.offers, cash, orders_left(self.task, placed))
@@ -183,6 +183,14 @@ class Session:
         if symbol not in self.offers or quantity is None:
             return ZERO
         return notional(fill_price(self.offers[symbol].price, "sell"), quantity, "sell")
+
+
+def with_record(task: Task, talk: Conversation) -> Task:
+    """The task with the newest page of the account's transactions in the place of the few that it tells."""
+    for exchange in talk.made("get_transactions"):
+        if exchange.answer is not None and (trades := read_trades(exchange.answer)):
+            return replace(task, trades=trades)
+    return task
 
 
 def typical_bars(histories: dict[str, History]) -> float:

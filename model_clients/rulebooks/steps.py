@@ -1,7 +1,7 @@
 """A session a turn at a time: look, read histories, ask prices, sell, buy, put on record, appraise.
 
 `next_reply` answers a conversation with the calls that are still to make, or with the closing text. Nothing is asked
-twice but an order that was refused with what would fit, once; no session takes more than twelve replies.
+twice but an order that was refused with what would fit, once; unreminded, a session takes twelve replies at most.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from model_clients.rulebooks.appraisal import appraise, decisions, rationale
 from model_clients.rulebooks.conversation import Call, Conversation
 from model_clients.rulebooks.rulebook import Rulebook
-from model_clients.rulebooks.session import Session, typical_bars
+from model_clients.rulebooks.session import Session, typical_bars, with_record
 from model_clients.rulebooks.sizing import Order, Unfit, smaller_order
 from model_clients.rulebooks.task import symbol_of
 from values.money import plain
@@ -31,7 +31,7 @@ def next_reply(rules: Rulebook, talk: Conversation) -> list[Call] | str:
     """The next calls, or the session's closing text."""
     if talk.task is None:
         return NO_TASK
-    session = Session(rules, talk, talk.task)
+    session = Session(rules, talk, with_record(talk.task, talk))
     return _next_calls(session) or appraise(session)
 
 
@@ -54,14 +54,21 @@ def _next_calls(session: Session) -> list[Call]:
 
 
 def _list_instruments(session: Session) -> list[Call]:
-    """All that fits one page; of a larger market a second page, and the funds and coins, which may be beyond both."""
+    """What is listed, and the account's record, of which the task tells a part only.
+
+    Of a market beyond one page a second page, and the funds and coins, which may be beyond both.
+    """
     talk = session.talk
     if not session.may_trade or "find_symbols" not in talk.offered:
         return []
     pages = talk.made("find_symbols")
     if not pages:
-        status = [talk.call("get_market_status")] if "get_market_status" in talk.offered else []
-        return [*status, talk.call("find_symbols", limit=LISTING_PAGE)]
+        first = [talk.call("find_symbols", limit=LISTING_PAGE)]
+        if "get_market_status" in talk.offered:
+            first.append(talk.call("get_market_status"))
+        if "get_transactions" in talk.offered:
+            first.append(talk.call("get_transactions", name=session.task.account))
+        return first
     cursor = (pages[0].answer or {}).get("next_cursor")
     if len(pages) > 1 or not isinstance(cursor, str) or not cursor:
         return []
@@ -139,6 +146,10 @@ def _order_call(session: Session, order: Order) -> Call:
 
 
 def _record(session: Session) -> list[Call]:
-    if "record_decision" not in session.talk.offered or session.talk.made("record_decision"):
+    """The decisions, once; where none of them was taken, once more for each reminder."""
+    if "record_decision" not in session.talk.offered:
         return []
-    return decisions(session)
+    calls, made = decisions(session), session.talk.made("record_decision")
+    if any(exchange.answer is not None for exchange in made) or len(made) > session.talk.reminders * len(calls):
+        return []
+    return calls

@@ -136,7 +136,7 @@ def read_task(text: str) -> Task | None:
         cash_usd=cash,
         total_usd=total if total is not None else cash + sum((held.value for held in positions.values()), ZERO),
         positions=positions,
-        trades=_trades(account),
+        trades=read_trades(account),
         limits=_limits(account.get("limits")),
     )
 
@@ -193,9 +193,10 @@ def _positions(account: Mapping[str, Any]) -> dict[str, Position]:
     return found
 
 
-def _trades(account: Mapping[str, Any]) -> tuple[Trade, ...]:
+def read_trades(record: Mapping[str, Any]) -> tuple[Trade, ...]:
+    """The fills among the `transactions` of an account or of a page of them, in their order."""
     found = []
-    for row in rows(account.get("transactions")):
+    for row in rows(record.get("transactions")):
         symbol = symbol_of(row.get("symbol"))
         try:
             time = parse_time(row["market_time"])

@@ -18,8 +18,8 @@ from autogen_agentchat.messages import TextMessage
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import TextResultContent, ToolResult, ToolSchema, Workbench
-from paper_market import PaperMarket
 
+from tests.house.paper_market import PaperMarket
 from values.clock import iso
 from values.errors import Refused
 from values.money import ZERO, Side, exact, fill_price, notional, plain
@@ -114,6 +114,16 @@ class PaperBook:
         if share is not None and after > share * (self.value() - (cost - quantity * price)):
             raise Refused("over_limit", f"{quantity} {symbol} would be more than {share} of the account")
 
+    def transactions(self, most: int) -> list[dict[str, Any]]:
+        """The last fills, newest first."""
+        return [
+            {
+                "id": at, "kind": fill.side, "symbol": fill.symbol, "quantity": plain(fill.quantity),
+                "price": plain(fill.price), "amount": "0", "market_time": iso(fill.time), "rationale": fill.rationale,
+            }
+            for at, fill in enumerate(self.fills[-most:])
+        ][::-1]  # fmt: skip
+
     def shown(self) -> dict[str, Any]:
         """The account as the task shows it."""
         total = self.value()
@@ -126,18 +136,11 @@ class PaperBook:
                 "price": plain(price), "value": plain(price * quantity), "weight": plain(price * quantity / total),
                 "unrealised_profit": "0", "as_of": iso(self.market.now), "source": "replay", "stale": not is_open,
             })  # fmt: skip
-        transactions = [
-            {
-                "id": at, "kind": fill.side, "symbol": fill.symbol, "quantity": plain(fill.quantity),
-                "price": plain(fill.price), "amount": "0", "market_time": iso(fill.time), "rationale": fill.rationale,
-            }
-            for at, fill in enumerate(self.fills[-50:])
-        ]  # fmt: skip
         return {
             "name": "warren", "balance": plain(self.cash), "strategy": "Patience.", "state": self.state,
             "holdings": {symbol: plain(held) for symbol, held in self.holdings.items()}, "positions": positions,
             "total_portfolio_value": plain(total), "total_profit_loss": plain(total - 10_000), "limits": self.limits,
-            "transactions": transactions[::-1],
+            "transactions": self.transactions(10),
         }  # fmt: skip
 
 
@@ -157,6 +160,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "get_price_history": ("symbol", "interval", "count"),
     "get_market_status": (),
     "get_balance": ("name",),
+    "get_transactions": ("name", "cursor"),
     "buy_shares": ("name", "symbol", "quantity", "rationale"),
     "sell_shares": ("name", "symbol", "quantity", "rationale"),
     "change_strategy": ("name", "strategy"),
@@ -217,6 +221,8 @@ class PaperBench(Workbench):
             return {"market": "replay", "time": iso(market.now), "open": True, "note": "", "instruments": 1}
         if name == "find_symbols":
             return self._listing(given)
+        if name == "get_transactions":
+            return {"name": "warren", "transactions": self.book.transactions(50), "next_cursor": None}
         if name == "record_decision":
             self.book.decisions.append(given)
             return {"decision_id": len(self.book.decisions)}

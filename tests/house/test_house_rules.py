@@ -10,11 +10,11 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from paper_floor import PaperBench, PaperBook, PaperFill, run_session, task_text
-from paper_market import DAY, HOUR, START, PaperMarket, days_of, zigzag
 
 from model_clients.house import HouseModel, RulebookName
 from model_clients.rulebooks.trend import TARGET_VOLATILITY, risk_budget
+from tests.house.paper_floor import PaperBench, PaperBook, PaperFill, run_session, task_text
+from tests.house.paper_market import DAY, HOUR, START, PaperMarket, days_of, zigzag
 from values.instrument import Kind
 
 BARS = 100
@@ -213,7 +213,7 @@ async def test_macro_switches_its_weakest_for_a_much_stronger_name_when_full() -
 
 # trend
 
-SET = {name: FLAT for name in ("AAA", "BBB", "CCC", "DDD")}
+SET = dict.fromkeys(("AAA", "BBB", "CCC", "DDD"), FLAT)
 
 
 async def test_trend_buys_what_trends_up_and_sells_what_fell_out_of_its_channel() -> None:
@@ -231,7 +231,8 @@ async def test_trend_buys_a_break_above_the_channel_though_the_averages_lie_toge
 
 
 async def test_trend_sells_when_the_averages_cross_down() -> None:
-    book = book_of({**SET, "SAG": [*zigzag(90, 110, 50, 0.005), *zigzag(109, 98, 40, 0.002), *zigzag(98, 99, 10, 0.002)]})
+    path = [*zigzag(90, 110, 50, 0.005), *zigzag(109, 98, 40, 0.002), *zigzag(98, 99, 10, 0.002)]
+    book = book_of({**SET, "SAG": path})
     book.hold("SAG", "10", "100")
     assert (await session("trend", book))[0] == [("sell", "SAG")]
     assert "trend is over" in book.fills[0].rationale
@@ -319,8 +320,8 @@ async def test_beta_waits_for_a_dip_once_it_holds_something() -> None:
 
 
 async def test_beta_buys_no_dip_while_bitcoin_falls() -> None:
-    closes = {**CRYPTO, "SOL-USD": dip_in_uptrend(), "BTC-USD": zigzag(100, 70, BARS, 0.01), "ETH-USD": CRYPTO["BTC-USD"]}
-    book = book_of(closes)
+    falling = {"BTC-USD": zigzag(100, 70, BARS, 0.01), "ETH-USD": CRYPTO["BTC-USD"]}
+    book = book_of({**CRYPTO, **falling, "SOL-USD": dip_in_uptrend()})
     book.hold("ETH-USD", "10", "99")
     assert (await session("beta", book))[0] == []
 
@@ -371,9 +372,10 @@ async def test_beta_takes_the_most_volatile_names_without_coins_and_says_so() ->
 
 
 async def test_what_outgrew_its_limit_is_trimmed() -> None:
-    for rulebook in ("value", "macro", "beta"):
+    rulebooks: tuple[RulebookName, ...] = ("value", "macro", "beta")
+    for rulebook in rulebooks:
         book = book_of({"SPY": RISING_INDEX, "BTC-USD": zigzag(80, 100, BARS, 0.01), "AAA": climb(0.1)})
         book.hold("BTC-USD", "100", "97")
-        assert (await session(rulebook, book, "rebalance"))[0] == [("sell", "BTC-USD")]  # type: ignore[arg-type]
+        assert (await session(rulebook, book, "rebalance"))[0] == [("sell", "BTC-USD")]
         share = book.holdings["BTC-USD"] * 100 / book.value()
         assert Decimal("0.30") < share < Decimal("0.35")

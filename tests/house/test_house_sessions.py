@@ -11,15 +11,17 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.messages import TextMessage
 from autogen_core import CancellationToken
 from autogen_core.tools import TextResultContent, ToolResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paper_floor import PARAMETERS, PaperBench, PaperBook, run_session, task_text
-from paper_market import DAY, HOUR, START, PaperMarket, days_of, zigzag
 
 from model_clients.house import HouseModel, RulebookName
 from model_clients.rulebooks.rulebook import WINDOW_SYMBOLS, window
+from tests.house.paper_floor import PARAMETERS, PaperBench, PaperBook, PaperFill, run_session, task_text
+from tests.house.paper_market import DAY, HOUR, START, PaperMarket, days_of, zigzag
 from values.money import plain
 
 RULEBOOKS: tuple[RulebookName, ...] = ("value", "macro", "trend", "beta")
@@ -106,8 +108,8 @@ async def test_a_market_of_few_days_is_asked_for_hours_once_and_then_read_in_day
     book = floor(bars=20)
     bench = PaperBench(book)
     closing = await run_session(HouseModel(rulebook), bench, task_text(book))
-    hours = [given for tool, given in bench.calls if tool == "get_price_history" and given["interval"] == "hour"]
-    assert len(hours) == 1
+    intervals = [arguments["interval"] for tool, arguments in bench.calls if tool == "get_price_history"]
+    assert intervals.count("hour") == 1
     assert "20 day bars" in closing
     assert "bad_interval" not in closing
 
@@ -117,7 +119,7 @@ async def test_with_days_enough_no_hours_are_read(rulebook: RulebookName) -> Non
     book = floor()
     bench = PaperBench(book)
     await run_session(HouseModel(rulebook), bench, task_text(book))
-    assert {given["interval"] for tool, given in bench.calls if tool == "get_price_history"} == {"day"}
+    assert {arguments["interval"] for tool, arguments in bench.calls if tool == "get_price_history"} == {"day"}
 
 
 @every_rulebook
@@ -231,6 +233,35 @@ async def test_a_session_that_is_short_of_turns_still_ends_in_words(rulebook: Ru
         assert used <= turn_limit
 
 
+@every_rulebook
+async def test_decisions_that_failed_are_put_on_record_again_when_the_floor_asks(rulebook: RulebookName) -> None:
+    book = floor()
+    bench = PaperBench(book, failing={"record_decision": "busy: try again"})
+    agent = AssistantAgent("trader", HouseModel(rulebook), workbench=bench, max_tool_iterations=30)
+    await agent.run(task=task_text(book))
+    tried, fills = replies(bench)["record_decision"], list(book.fills)
+    assert tried > 0
+    bench.failing.clear()
+    for _ in range(2):
+        result = await agent.run(task="No decision of this session is on record.")
+        assert isinstance(result.messages[-1], TextMessage)
+        assert len(book.decisions) == tried
+    assert replies(bench)["record_decision"] == 2 * tried
+    assert book.fills == fills
+
+
+@every_rulebook
+async def test_the_accounts_record_tells_more_than_the_task(rulebook: RulebookName) -> None:
+    book = floor()
+    book.limits = {"max_trades_per_day": "12"}
+    earlier = START - timedelta(hours=1)
+    book.fills = [PaperFill("buy", "CCC", Decimal(1), Decimal(1), earlier, "earlier")] * 12
+    await run_session(HouseModel(rulebook), PaperBench(book), task_text(book))
+    assert len(book.shown()["transactions"]) == 10
+    assert len(book.fills) == 12
+    assert book.refusals == []
+
+
 async def count_replies(model: HouseModel, bench: PaperBench, task: str) -> int:
     """How many replies a session takes, its closing text included."""
     before = model.total_usage().prompt_tokens
@@ -291,9 +322,9 @@ async def test_a_refused_order_is_tried_once_more_with_what_would_fit_and_never_
     used = await count_replies(HouseModel(rulebook), bench, task_text(book))
     assert used <= REPLIES_MAX
     orders: dict[str, list[str]] = {}
-    for tool, given in bench.calls:
+    for tool, arguments in bench.calls:
         if tool in ("buy_shares", "sell_shares"):
-            orders.setdefault(given["symbol"], []).append(given["quantity"])
+            orders.setdefault(arguments["symbol"], []).append(arguments["quantity"])
     assert orders
     for quantities in orders.values():
         assert quantities[1:] == ([again] if again else [])
@@ -306,7 +337,8 @@ async def test_a_refused_order_is_tried_once_more_with_what_would_fit_and_never_
 async def test_the_longest_session_has_a_dozen_replies(rulebook: RulebookName) -> None:
     book = floor(bars=30, interval="hour")
     book.hold("NVDA", "20", "400")
-    used = await count_replies(HouseModel(rulebook), Contrary(book, "over_limit: no; 0.0005 would fit"), task_text(book))
+    bench = Contrary(book, "over_limit: no; 0.0005 would fit")
+    used = await count_replies(HouseModel(rulebook), bench, task_text(book))
     assert used <= REPLIES_MAX
 
 
@@ -314,7 +346,7 @@ async def test_a_market_of_many_pages_still_shows_its_funds_and_coins() -> None:
     book = floor()
     bench = PaperBench(book, page=3)
     await run_session(HouseModel("trend"), bench, task_text(book))
-    read = {given["symbol"] for tool, given in bench.calls if tool == "get_price_history"}
+    read = {arguments["symbol"] for tool, arguments in bench.calls if tool == "get_price_history"}
     assert {"SPY", "TLT", "BTC-USD"} <= read
     assert replies(bench)["find_symbols"] == 4
 
@@ -344,7 +376,9 @@ def test_sessions_at_one_hour_of_each_day_come_to_every_symbol_too() -> None:
     assert {symbol for one in shown for symbol in one} == set(symbols)
 
 
-GARBAGE = ("", "{}", "[]", "null", '{"bars": [{"close": "x"}], "price": null, "symbols": [{}, 3]}', "oops: no", "{" * 3000)
+GARBAGE = (
+    "", "{}", "[]", "null", '{"bars": [{"close": "x"}], "price": null, "symbols": [{}, 3]}', "oops: no", "{" * 3000,
+)  # fmt: skip
 
 
 class Garbling(PaperBench):
