@@ -134,7 +134,12 @@ async def _live(
         factor=FAST_FACTOR if store.run().market == "simulated" else 1,
         tape=_tape(market, 0.0 if fast else REPLAY_PAUSE_S),
     )
-    tracer = LogTracer(lambda rows: write_log(store, rows), otlp_endpoint=settings.otel_exporter_otlp_endpoint)
+    key = settings.polygon_api_key
+    tracer = LogTracer(
+        lambda rows: write_log(store, rows),
+        secrets=[] if key is None else [key.get_secret_value()],
+        otlp_endpoint=settings.otel_exporter_otlp_endpoint,
+    )
     servers = Servers([persona.name for persona in personas], _server_settings(store, settings))
     with ending_signals(floor, servers), tracer:
         starting = asyncio.create_task(servers.__aenter__())

@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_COLUMNS = 160
-_NUMBERS = frozenset("value profit trades refusals quantity price amount weight cost id".split())
+_NUMBERS = frozenset(("value", "profit", "trades", "refusals", "quantity", "price", "amount", "weight", "cost", "id"))
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of plain text. Columns of numbers are right-aligned; the last may be cut."""
     rows = [[one_line(cell) for cell in row] for row in rows]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    ends_in_text = headings[-1] not in _NUMBERS
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=ends_in_text)
     for index, heading in enumerate(headings):
         is_last = index == len(headings) - 1
         table.add_column(
@@ -24,6 +25,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             justify="right" if heading.split()[0] in _NUMBERS or heading == "average cost" else "left",
             no_wrap=True,
             overflow="ellipsis",
+            ratio=1 if is_last and ends_in_text else None,
             min_width=None if is_last else max(len(heading), *(len(row[index]) for row in rows), 0),
         )
     for row in rows:

@@ -20,10 +20,11 @@ from typing import Any
 from autogen_core import CancellationToken
 from autogen_core.tools import ParametersSchema, TextResultContent, ToolResult, ToolSchema, Workbench
 from mcp_types import CallToolResult, TextContent, Tool
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Tracer
 from pydantic import BaseModel
 
 from desks.connection import CallRefused, ServerConnection, ServerGone, ServerSilent
+from tracers import record_result, tool_span
 
 logger = logging.getLogger("floor.workbench")
 
@@ -109,11 +110,7 @@ class SessionWorkbench(Workbench):
     ) -> ToolResult:
         """The tool's answer, or an error text that reads `code: sentence`. Raises only when cancelled."""
         self.calls += 1
-        with self._tracer.start_as_current_span(f"execute_tool {name}") as span:
-            span.set_attribute("gen_ai.operation.name", "execute_tool")
-            span.set_attribute("gen_ai.tool.name", name)
-            span.set_attribute("gen_ai.tool.call.id", call_id or "")
-            span.set_attribute("gen_ai.tool.call.arguments", json.dumps(arguments, default=str))
+        with tool_span(self._tracer, name, call_id or "", arguments) as span:
             call = ensure_future(self._answer(name, arguments or {}, call_id))
             if cancellation_token is not None:
                 cancellation_token.link_future(call)
@@ -125,7 +122,7 @@ class SessionWorkbench(Workbench):
                     f"internal: calling {name} failed for a reason of the floor's own; its log has it",
                     True,
                 )
-            _note(span, text, is_error)
+            record_result(span, text, text.partition(":")[0] if is_error else None)
         if not is_error:
             self.succeeded[name] += 1
         return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
@@ -206,9 +203,3 @@ def _schema(tool: Tool) -> ToolSchema:
 def _sendable(value: Any) -> Any:
     """JSON has no NaN: the server gets the text, and refuses it by its own rule and on record."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _note(span: Span, text: str, is_error: bool) -> None:
-    span.set_attribute("gen_ai.tool.call.result", text)
-    if is_error:
-        span.set_attribute("error.type", text.partition(":")[0])

@@ -127,13 +127,11 @@ class MeteredClient(ChatCompletionClient):
             wall_time=wall_now(),
         )
         self._meter.calls.append(call)
-        content = result.content
-        said = content if isinstance(content, str) else [{"tool": c.name, "arguments": c.arguments} for c in content]
         span.set_attribute("gen_ai.response.model", self._model)
         span.set_attribute("gen_ai.response.finish_reasons", [result.finish_reason])
         span.set_attribute("gen_ai.usage.input_tokens", call.input_tokens)
         span.set_attribute("gen_ai.usage.output_tokens", call.output_tokens)
-        span.set_attribute("gen_ai.output.messages", said if isinstance(said, str) else json.dumps(said))
+        span.set_attribute("gen_ai.output.messages", _as_message(result.content))
 
     def _note_mistakes(self, result: CreateResult, tools: Sequence[Tool | ToolSchema]) -> None:
         if isinstance(result.content, str):
@@ -192,6 +190,16 @@ class MeteredClient(ChatCompletionClient):
     @property
     def model_info(self) -> ModelInfo:
         return self._client.model_info
+
+
+def _as_message(content: str | Sequence[FunctionCall]) -> str:
+    """A reply in the form that the GenAI semantic conventions give `gen_ai.output.messages`."""
+    parts: list[dict[str, str]] = (
+        [{"type": "text", "content": content}]
+        if isinstance(content, str)
+        else [{"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments} for call in content]
+    )
+    return json.dumps([{"role": "assistant", "parts": parts}])
 
 
 def _mistake(call: FunctionCall, offered: set[str]) -> str | None:

@@ -23,6 +23,7 @@ from tracers import LogTracer
 from traders import SessionBounds, Trader
 from values.settings import MarketSettings, load
 
+BOUNDS = SessionBounds()
 LIMITS = {"max_position_share": "0.25", "max_trades_per_session": "8"}
 
 
@@ -35,7 +36,7 @@ class SmallFloor:
     servers: Servers
     tracer: LogTracer
 
-    def trader(self, name: str, client: ChatCompletionClient, bounds: SessionBounds = SessionBounds()) -> Trader:
+    def trader(self, name: str, client: ChatCompletionClient, bounds: SessionBounds = BOUNDS) -> Trader:
         return Trader(
             name,
             "Scripted",

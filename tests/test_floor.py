@@ -39,6 +39,7 @@ class SlowTrader:
         self._waits = waits
         self.modes: list[str] = []
         self.began = asyncio.Event()
+        self.ended = asyncio.Event()
         self._stop: asyncio.Future[tuple[Outcome, str]] | None = None
 
     async def run(self, mode: Mode) -> SessionEnd:
@@ -60,6 +61,7 @@ class SlowTrader:
             tool_calls=0,
             calls=(),
         )
+        self.ended.set()
         return SessionEnd(session_id, outcome[0], outcome[1], "", 0, 0, ())
 
     def stop(self, outcome: Outcome, reason: str) -> None:
@@ -154,8 +156,7 @@ async def test_a_halt_ends_the_running_session_of_that_trader_alone(store: Store
     await traders["george"].began.wait()
     await traders["warren"].began.wait()
     ask(store, market, "halt", "george")
-    while outcomes(store).count("halted") == 0:  # the floor hears it within its tick
-        await asyncio.sleep(0.01)
+    await traders["george"].ended.wait()  # the floor hears it within its tick
     assert sorted(outcomes(store)) == ["halted", "open"]
     floor.stop()
     await running
@@ -188,7 +189,7 @@ async def test_what_a_crash_left_open_is_interrupted_at_the_next_start(store: St
 def test_resume_lifts_pause_reduce_and_halt_and_every_request_is_on_record(store: Store, market: Market) -> None:
     seated(store, market, "george", "warren")
     for action in ("pause", "reduce", "halt"):
-        ask(store, market, action, None)  # type: ignore[arg-type]
+        ask(store, market, action, None)
     record = read_account(store, "warren")
     assert record is not None
     assert (record.state, record.paused) == ("halted", True)

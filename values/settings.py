@@ -126,7 +126,7 @@ def load(settings: type[S], **given: Any) -> S:
         name = str(first["loc"][0])
         field = settings.model_fields.get(name)
         secret = field is not None and "Secret" in str(field.annotation)
-        allowed = first["msg"].removeprefix("Value error, ")
+        allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable")[0]
         if field is not None and field.description:
             allowed += f" ({field.description})"
         was = "[secret]" if secret else first.get("input")

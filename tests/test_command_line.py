@@ -1,0 +1,220 @@
+"""The command line as its owner uses it, in processes of its own."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from values.settings import PROJECT
+
+FLOOR = [sys.executable, str(PROJECT / "trading_floor.py")]
+HOURS = ("14", "15", "16", "17", "18", "19", "20")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "HISTORY_DIR")}
+    return kept | {"DATABASE_URL": f"sqlite:///{tmp_path}/accounts.db", "MARKET_SEED": "7", "COLUMNS": "160"}
+
+
+def run(environment: dict[str, str], *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*FLOOR, *arguments], env=environment, text=True, capture_output=True, input=said, timeout=120, cwd="/"
+    )
+
+
+def replay_file(folder: Path) -> Path:
+    """Three symbols over two days of seven hours, written by the test."""
+    path = folder / "prices.csv.gz"
+    with gzip.open(path, "wt", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("symbol", "time", "open", "high", "low", "close", "volume"))
+        for index, symbol in enumerate(("AAPL", "QQQ", "XYZ")):
+            for day in ("02", "03"):
+                for hour, text in enumerate(HOURS):
+                    price = 100 + 10 * index + hour
+                    row = (symbol, f"2026-03-{day}T{text}:00:00Z", price, price + 1, price - 1, price + 0.5, 1000)
+                    writer.writerow(row)
+    return path
+
+
+def test_help_names_every_command(environment: dict[str, str]) -> None:
+    done = run(environment, "--help")
+    assert done.returncode == 0
+    for command in ("run", "once", "status", "pause", "resume", "reduce", "halt", "accounts", "reset"):
+        assert command in done.stdout
+
+
+def test_help_does_not_wait_for_the_store_the_agents_or_the_protocol(environment: dict[str, str]) -> None:
+    """The promise is help in under half a second; what decides it is what gets imported."""
+    script = (
+        "import sys; sys.argv = ['trading-floor', '--help']\n"
+        "import trading_floor\n"
+        "try: trading_floor.main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('sqlalchemy', 'mcp', 'autogen_core', 'pydantic', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, text=True, capture_output=True, cwd=PROJECT, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_cycle_then_the_owners_view_of_it(environment: dict[str, str], tmp_path: Path) -> None:
+    once = run(environment, "once")
+    assert once.returncode == 0, once.stderr
+    for name in ("cathie", "george", "ray", "warren", "baseline-cash", "baseline-equal-weight", "baseline-index"):
+        assert name in once.stdout
+    assert once.stdout.count(" completed (trade") == 4
+
+    status = run(environment, "status")
+    assert "SIMULATED" in status.stdout
+    assert "not running" in status.stdout
+    assert "house/value" in status.stdout
+
+    assert run(environment, "accounts", "reconcile").stdout == "7 accounts, 0 differences\n"
+    opened = run(environment, "accounts", "open", "Me")
+    assert "accounts-server --account me" in opened.stdout
+    assert "10,000.00 USD" in run(environment, "accounts", "list").stdout
+    assert "me (active)" in run(environment, "accounts", "show", "me").stdout
+    assert "max_position_share" in run(environment, "accounts", "limits", "me").stdout
+    changed = run(environment, "accounts", "limits", "me", "max_position_share", "0.3")
+    assert "max_position_share       0.3" in changed.stdout
+
+    exported = run(environment, "accounts", "export")
+    rows = list(csv.DictReader(io.StringIO(exported.stdout)))
+    assert {row["account"] for row in rows} >= {"me", "ray", "baseline-index"}
+    assert {row["kind"] for row in rows} == {"deposit", "buy"}
+
+    copy = tmp_path / "copy.db"
+    assert run(environment, "accounts", "backup", str(copy)).returncode == 0
+    elsewhere = environment | {"DATABASE_URL": f"sqlite:///{copy}"}
+    assert run(elsewhere, "accounts", "reconcile").stdout == "8 accounts, 0 differences\n"
+    again = run(environment, "accounts", "backup", str(copy))
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+
+
+def test_pause_reduce_halt_and_resume_say_whom_they_concern(environment: dict[str, str]) -> None:
+    run(environment, "once")
+    assert run(environment, "pause", "ray").stdout == "ray: paused\n"
+    assert run(environment, "reduce", "George").stdout == "george: reducing: sales only\n"
+    assert run(environment, "halt").stdout == "cathie, george, ray, warren: halted\n"
+    assert "halted" in run(environment, "accounts", "show", "warren").stdout
+    once = run(environment, "once")
+    assert "cathie is halted and skips this cycle" in once.stdout
+    assert "ray is paused and skips this cycle" in once.stdout
+    assert run(environment, "resume").stdout == "cathie, george, ray, warren: active again\n"
+    nobody = run(environment, "halt", "nobody")
+    assert (nobody.returncode, "there is no account nobody" in nobody.stderr) == (2, True)
+
+
+def test_reconcile_ends_with_one_and_names_the_account_when_the_books_were_touched(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    run(environment, "accounts", "open", "me")
+    with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
+        raw.execute("UPDATE accounts SET cash = cash + 1 WHERE name = 'me'")
+        raw.commit()
+    done = run(environment, "accounts", "reconcile")
+    assert done.returncode == 1
+    assert "me: cash is 10000.000001, and the record makes it 10000" in done.stdout
+
+
+def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path: Path) -> None:
+    run(environment, "accounts", "open", "me")
+    refused = run(environment, "reset", said="n\n")
+    assert (refused.returncode, "nothing was changed" in refused.stdout) == (1, True)
+    assert (tmp_path / "accounts.db").exists()
+    done = run(environment, "reset", said="y\n")
+    assert done.returncode == 0
+    assert not (tmp_path / "accounts.db").exists()
+    (copy,) = tmp_path.glob("accounts.db.kept-*")
+    kept = environment | {"DATABASE_URL": f"sqlite:///{copy}"}
+    assert "me" in run(kept, "accounts", "list").stdout
+    assert run(environment, "status").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("RUN_EVERY_N_MINUTES", "0", "RUN_EVERY_N_MINUTES is '0'"),
+        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house"),
+        ("MARKET", "moon", "MARKET is 'moon'"),
+        ("MARKET", "live", "live prices come with a later version"),
+        ("MARKET", "replay", "REPLAY_HISTORY"),
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL is 'mysql://x'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(
+    environment: dict[str, str], variable: str, value: str, says: str
+) -> None:
+    done = run(environment | {variable: value}, "once")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_floor_with_no_process_left_and_no_session_half_recorded(
+    environment: dict[str, str], tmp_path: Path, sign: signal.Signals
+) -> None:
+    with subprocess.Popen([*FLOOR, "run"], env=environment, stdout=subprocess.PIPE, text=True, cwd="/") as floor:
+        assert floor.stdout is not None
+        for line in floor.stdout:
+            if "cycle 1," in line:
+                break
+        children = psutil.Process(floor.pid).children(recursive=True)
+        assert len(children) == 5
+        second = run(environment, "once")
+        assert (second.returncode, f"process {floor.pid}" in second.stderr) == (2, True)
+        floor.send_signal(sign)
+        rest = floor.stdout.read()
+        assert floor.wait(timeout=30) == 0
+    assert "account" in rest
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
+        outcomes = {outcome for (outcome,) in raw.execute("SELECT outcome FROM sessions")}
+    assert outcomes <= {"completed", "interrupted"}
+    assert run(environment, "accounts", "reconcile").returncode == 0
+
+
+def test_a_replay_runs_to_its_end_and_ends_by_itself_with_a_table(environment: dict[str, str], tmp_path: Path) -> None:
+    del environment["MARKET_SEED"]
+    history = replay_file(tmp_path)
+    done = run(environment, "run", "--market", "replay", "--history", str(history), "--as-fast-as-possible")
+    assert done.returncode == 0, done.stderr
+    assert "the replay is at its end, 2026-03-03 21:00 UTC" in done.stdout
+    assert "14 cycles" in done.stdout
+    assert "largest fall" in done.stdout
+    with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
+        sessions = raw.execute("SELECT account, mode, outcome FROM sessions ORDER BY wall_time").fetchall()
+        late = raw.execute("SELECT count(*) FROM transactions WHERE quote_as_of > market_time").fetchone()
+        open_prices = raw.execute("SELECT symbol, quote_price, market_time FROM transactions WHERE symbol = 'QQQ'")
+        for _, price, moment in open_prices.fetchall():
+            hour = HOURS.index(moment[11:13])
+            assert price == (110 + hour) * 10**8  # the bar's open, never its close
+    assert len(sessions) == 14 * 4
+    assert {outcome for _, _, outcome in sessions} == {"completed"}
+    modes = [mode for account, mode, _ in sessions if account == "ray"]
+    assert modes == ["trade", "rebalance"] * 7
+    assert late == (0,)
+    assert run(environment, "accounts", "reconcile").returncode == 0
+
+    other = tmp_path / "other.csv"
+    other.write_text(gzip.decompress(history.read_bytes()).decode().replace("1000", "1001"))
+    refused = run(environment, "run", "--history", str(other))
+    assert refused.returncode == 2
+    assert "reset" in refused.stderr
+    assert "DATABASE_URL" in refused.stderr
