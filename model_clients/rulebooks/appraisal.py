@@ -17,7 +17,7 @@ from model_clients.rulebooks.task import amount, symbol_of
 from values.money import plain, usd
 
 RATIONALE_CHARS_MAX = 400
-HOLDS_MAX = 3
+HOLDS_MAX = 2
 NEEDED_TOOLS = ("find_symbols", "get_price_history", "lookup_share_price", "buy_shares", "sell_shares")
 
 

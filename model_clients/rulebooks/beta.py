@@ -79,8 +79,8 @@ class Beta:
 
     name = "beta"
     bars_needed = 8
-    day_bars = 60
-    hour_bars = 80
+    day_bars = 50
+    hour_bars = 50
 
     def reading(self, listed: Mapping[str, Listed]) -> Reading:
         """Coins, crypto names and innovation; the rest of the market too where her field is thin."""

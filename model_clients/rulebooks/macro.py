@@ -62,8 +62,8 @@ class Macro:
 
     name = "macro"
     bars_needed = 8
-    day_bars = 60
-    hour_bars = 80
+    day_bars = 50
+    hour_bars = 70
 
     def reading(self, listed: Mapping[str, Listed]) -> Reading:
         """Everything, and always the index and the shelters."""

@@ -32,6 +32,9 @@ from values.money import ZERO, fill_price, notional
 HELD_READ_MAX = 12
 """Holdings, heaviest first, whose histories a session reads."""
 
+DAYS_ENOUGH = 40
+"""Daily bars from which on a session thinks in days rather than in hours."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -86,10 +89,20 @@ class Session:
         return found
 
     @cached_property
-    def histories(self) -> dict[str, History]:
-        """Days, or hours where those say more: one interval for all, so that no two are compared across intervals."""
+    def interval(self) -> str:
+        """Days where there are enough, else hours where this market has them; one for all, so that bars compare."""
         days, hours = self.histories_of("day"), self.histories_of("hour")
-        return hours if hours and typical_bars(hours) > typical_bars(days) else days
+        answered = any(
+            exchange.answer is not None and exchange.arguments.get("interval") == "hour"
+            for exchange in self.talk.made("get_price_history")
+        )
+        if not answered or typical_bars(days) >= DAYS_ENOUGH:
+            return "day"
+        return "hour" if typical_bars(hours) >= typical_bars(days) else "day"
+
+    @cached_property
+    def histories(self) -> dict[str, History]:
+        return self.histories_of(self.interval)
 
     @cached_property
     def view(self) -> View:

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from model_clients.rulebooks.appraisal import appraise, decisions, rationale
 from model_clients.rulebooks.conversation import Call, Conversation
 from model_clients.rulebooks.rulebook import Rulebook
-from model_clients.rulebooks.session import Session, typical_bars, with_record
+from model_clients.rulebooks.session import Session, with_record
 from model_clients.rulebooks.sizing import Order, Unfit, smaller_order
 from model_clients.rulebooks.task import symbol_of
 from values.money import plain
 
 LISTING_PAGE = 200
 QUOTES_MAX = 8
-DAYS_ENOUGH = 40
-"""Daily bars from which on a session thinks in days; with fewer it asks for hours too."""
 
 NO_TASK = (
     "This is a rule-based model: it reads a trading task, which is text with a JSON block of session and account. "
@@ -39,9 +37,9 @@ def _next_calls(session: Session) -> list[Call]:
     """The calls to make now; none when only the closing text is left, or too few turns are for anything else."""
     turns_left = session.task.turn_limit - session.talk.turns_used
     steps: tuple[tuple[int, Callable[[Session], list[Call]]], ...] = (
-        (5, _list_instruments),
-        (5, _read_days),
-        (5, _read_hours),
+        (6, _list_instruments),
+        (6, _try_intervals),
+        (5, _read_histories),
         (4, _ask_prices),
         (3, _sell),
         (3, _buy),
@@ -79,27 +77,27 @@ def _list_instruments(session: Session) -> list[Call]:
     ]
 
 
-def _read_days(session: Session) -> list[Call]:
+def _try_intervals(session: Session) -> list[Call]:
+    """A few days and hours first, which tell the interval that this market has enough of."""
     if session.talk.made("get_price_history"):
         return []
-    return _histories(session, session.to_read, "day", session.rules.day_bars)
+    ends = tuple(dict.fromkeys((*session.to_read[:1], *session.to_read[-1:])))
+    return [*_histories(session, ends, "day"), *_histories(session, ends[-1:], "hour")]
 
 
-def _read_hours(session: Session) -> list[Call]:
-    """Hours where days are few. One symbol first: a market of days refuses hours, and once is enough to learn that."""
+def _read_histories(session: Session) -> list[Call]:
+    """The other histories in that interval; none when nothing was answered at all."""
     made = session.talk.made("get_price_history")
-    hours = [exchange for exchange in made if exchange.arguments.get("interval") == "hour"]
-    if not made or len(hours) > 1 or typical_bars(session.histories_of("day")) >= DAYS_ENOUGH:
+    asked = {symbol_of(exchange.arguments.get("symbol")) for exchange in made}
+    if len(asked) > 2 or all(exchange.answer is None for exchange in made):
         return []
-    if hours and hours[0].code == "bad_interval":
-        return []
-    symbols = session.to_read[1:] if hours else session.to_read[:1]
-    return _histories(session, symbols, "hour", session.rules.hour_bars)
+    return _histories(session, tuple(one for one in session.to_read if one not in asked), session.interval)
 
 
-def _histories(session: Session, symbols: tuple[str, ...], interval: str, count: int) -> list[Call]:
+def _histories(session: Session, symbols: tuple[str, ...], interval: str) -> list[Call]:
     if "get_price_history" not in session.talk.offered:
         return []
+    count = session.rules.day_bars if interval == "day" else session.rules.hour_bars
     return [
         session.talk.call("get_price_history", symbol=symbol, interval=interval, count=count) for symbol in symbols
     ]

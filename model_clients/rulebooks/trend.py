@@ -48,8 +48,8 @@ class Trend:
 
     name = "trend"
     bars_needed = 10
-    day_bars = 90
-    hour_bars = 90
+    day_bars = 80
+    hour_bars = 60
 
     def reading(self, listed: Mapping[str, Listed]) -> Reading:
         """The fixed set, by what is listed alone, so that each session has the same."""

@@ -278,7 +278,7 @@ async def test_trend_reads_the_same_diversified_set_in_every_session() -> None:
     for _ in range(3):
         bench = PaperBench(book)
         await run_session(HouseModel("trend"), bench, task_text(book))
-        read.append([given["symbol"] for tool, given in bench.calls if tool == "get_price_history"])
+        read.append(sorted({given["symbol"] for tool, given in bench.calls if tool == "get_price_history"}))
         book.market.now += HOUR
     assert read[0] == read[1] == read[2]
     assert len(read[0]) == 12

@@ -104,22 +104,19 @@ async def test_a_few_hours_are_enough_to_begin(rulebook: RulebookName) -> None:
 
 
 @every_rulebook
-async def test_a_market_of_few_days_is_asked_for_hours_once_and_then_read_in_days(rulebook: RulebookName) -> None:
-    book = floor(bars=20)
+@pytest.mark.parametrize(("bars", "interval", "read"), [(20, "day", "day"), (60, "day", "day"), (60, "hour", "hour")])
+async def test_the_interval_that_the_market_has_enough_of_is_tried_out_once(
+    rulebook: RulebookName, bars: int, interval: str, read: str
+) -> None:
+    book = floor(bars, interval)
     bench = PaperBench(book)
     closing = await run_session(HouseModel(rulebook), bench, task_text(book))
-    intervals = [arguments["interval"] for tool, arguments in bench.calls if tool == "get_price_history"]
-    assert intervals.count("hour") == 1
-    assert "20 day bars" in closing
+    asked = [arguments for tool, arguments in bench.calls if tool == "get_price_history"]
+    intervals = Counter(arguments["interval"] for arguments in asked)
+    assert intervals["hour" if read == "day" else "day"] <= 2
+    assert intervals[read] >= len({arguments["symbol"] for arguments in asked}) - 1
+    assert f"{read} bars" in closing
     assert "bad_interval" not in closing
-
-
-@every_rulebook
-async def test_with_days_enough_no_hours_are_read(rulebook: RulebookName) -> None:
-    book = floor()
-    bench = PaperBench(book)
-    await run_session(HouseModel(rulebook), bench, task_text(book))
-    assert {arguments["interval"] for tool, arguments in bench.calls if tool == "get_price_history"} == {"day"}
 
 
 @every_rulebook

@@ -1,0 +1,1 @@
+"""What the floor costs and how fast it is, each figure beside a baseline of the same run. `make bench` runs all."""
