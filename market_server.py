@@ -146,11 +146,12 @@ def _add_listings(server: RefusingServer, market: Market) -> None:
     ) -> Listings:
         """What trades here, in symbol order."""
         found, next_cursor = market.find(query, kind, sector, limit, cursor)
+        now = market.clock.now()
         return Listings(
             symbols=[
                 Listing(
                     symbol=each.symbol, name=each.name, kind=each.kind, sector=each.sector, step=plain(each.step),
-                    open=market.session(each.symbol).is_open,
+                    open=market.venue.session(now, each.symbol).is_open,
                 )
                 for each in found
             ],

@@ -24,6 +24,7 @@ import mcp_types as types
 from mcp import Client, MCPError
 from mcp.shared.message import SessionMessage
 from mcp_types import CONNECTION_CLOSED, CallToolResult, TextResourceContents, Tool
+from pydantic import ValidationError
 
 logger = logging.getLogger("floor.servers")
 
@@ -108,10 +109,12 @@ class ServerConnection:
         client = await self._alive()
         try:
             async with asyncio.timeout(timeout_s):
-                return await client.call_tool(tool, arguments, meta=dict(meta) if meta else None)  # type: ignore[arg-type]
+                return await client.session.send_request(_request(tool, arguments, meta), CallToolResult)
         except TimeoutError:
             await self._drop(client)
             raise ServerSilent(f"the {self.name} server did not answer {tool} within {timeout_s:g} s") from None
+        except ValidationError as error:
+            raise CallRefused(f"the {self.name} server's answer to {tool} is none that the protocol knows") from error
         except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             raise await self._explained(error, client) from error
 
@@ -248,6 +251,15 @@ class ServerConnection:
                 text = line.decode("utf-8", "replace").rstrip()[:STDERR_CHARS_MAX]
                 self._stderr.append(text)
                 logger.info("%s: %s", self.name, text)
+
+
+def _request(tool: str, arguments: dict[str, Any], meta: Mapping[str, Any] | None) -> types.CallToolRequest:
+    """A tool call without `Client.call_tool`: that checks structured content, which nobody here reads, against its
+    schema in Python, and took two fifths of the floor's time."""
+    parameters: dict[str, Any] = {"name": tool, "arguments": arguments}
+    if meta:
+        parameters["_meta"] = dict(meta)
+    return types.CallToolRequest(params=types.CallToolRequestParams.model_validate(parameters))
 
 
 _US = types.Implementation(name="trading-floor", version="0.1.0")

@@ -65,7 +65,9 @@ def run_baselines(store: Store, market: Market) -> list[str]:
 
 def _run_index(store: Store, market: Market) -> list[str]:
     symbol = index_symbol(market)
-    if read_account(store, INDEX) is None or symbol is None or _last_trade_month(store, INDEX) is not None or not market.session(symbol).is_open:
+    if symbol is None or read_account(store, INDEX) is None or _last_trade_month(store, INDEX) is not None:
+        return []
+    if not market.session(symbol).is_open:
         return []
     account = Account(store, market, INDEX, "baseline")
     quantity = _affordable(account.record().cash, market.get_share_price(symbol))
@@ -73,11 +75,12 @@ def _run_index(store: Store, market: Market) -> list[str]:
 
 
 def _run_equal_weight(store: Store, market: Market) -> list[str]:
-    today = market_day(market.clock.now())
+    now = market.clock.now()
+    today = market_day(now)
     if read_account(store, EQUAL_WEIGHT) is None or _last_trade_month(store, EQUAL_WEIGHT) == (today.year, today.month):
         return []
     account = Account(store, market, EQUAL_WEIGHT, "baseline")
-    tradable = [each.symbol for each in market.venue.instruments() if market.session(each.symbol).is_open]
+    tradable = [each.symbol for each in market.venue.instruments() if market.venue.session(now, each.symbol).is_open]
     quotes = {symbol: quote for symbol, quote in quotes_for(market, tradable).items() if not quote.stale}
     valuation = valuate(store, market, EQUAL_WEIGHT)
     if not quotes or valuation.value is None:

@@ -119,12 +119,12 @@ def place(store: Store, market: Market, order: Order) -> Fill:
 
 def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> dict[str, Quote]:
     """The traded symbol's quote, which must be fit to trade on, and the others' as far as there are any."""
-    symbol = instrument.symbol
-    session = market.session(symbol)
+    symbol, now = instrument.symbol, market.clock.now()
+    session = market.venue.session(now, symbol)
     if market.minds_closed and not session.is_open:
         raise Refused("market_closed", f"{symbol} does not trade now: {session.note}")
     try:
-        quote = market.quote(symbol)
+        quote = market.venue.quote(symbol, now)
     except VenueUnavailable as error:
         raise Refused("no_price", f"there is no price for {symbol} now ({error}); nothing was traded") from error
     if quote.stale:
@@ -136,7 +136,7 @@ def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> d
     for held in book.holdings:
         if held not in quotes:
             try:
-                quotes[held] = market.quote(held)
+                quotes[held] = market.venue.quote(held, now)
             except (VenueUnavailable, Refused) as error:
                 if side == "buy":
                     raise Refused(

@@ -38,11 +38,12 @@ class Valuation:
 
 
 def quotes_for(market: Market, symbols: Sequence[str]) -> dict[str, Quote]:
-    """The quotes that there are for `symbols`; one without a price is left out."""
+    """The quotes that there are for `symbols`, all of one moment; one without a price is left out."""
     quotes = {}
+    now = market.clock.now()
     for symbol in symbols:
         try:
-            quotes[symbol] = market.quote(symbol)
+            quotes[symbol] = market.venue.quote(symbol, now)
         except (VenueUnavailable, Refused):
             continue
     return quotes

@@ -1,4 +1,4 @@
-"""An older store is copied and brought up to date, once, with all that it held; driven with a chain of the test's own."""
+"""An older store is copied and brought up to date, once, with all that it held; by a chain of the test's own."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def make_older(path: Path, migrations: Path) -> None:
         with connection.begin():
             assert upgrade(connection, path, migrations, "0000") is None
             connection.execute(text(
-                "INSERT INTO run VALUES (1, 'replay', 5, NULL, 'old.csv', '2025-01-01 00:00:00', "
-                "'2025-01-01 00:00:00', '2025-01-01 00:00:00', '2025-01-02 00:00:00', 1, '2025-01-01 00:00:00', 3, NULL)"
+                "INSERT INTO run VALUES (1, 'replay', 5, NULL, 'old.csv', '2025-01-01 00:00:00', '2025-01-01 00:00:00', "
+                "'2025-01-01 00:00:00', '2025-01-02 00:00:00', 1, '2025-01-01 00:00:00', 3, NULL)"
             ))  # fmt: skip
             connection.execute(text(
                 "INSERT INTO accounts "

@@ -86,12 +86,12 @@ def _try_intervals(session: Session) -> list[Call]:
 
 
 def _read_histories(session: Session) -> list[Call]:
-    """The other histories in that interval; none when nothing was answered at all."""
-    made = session.talk.made("get_price_history")
-    asked = {symbol_of(exchange.arguments.get("symbol")) for exchange in made}
-    if len(asked) > 2 or all(exchange.answer is None for exchange in made):
+    """The histories that are still missing in that interval; none when nothing was answered at all."""
+    made, interval = session.talk.made("get_price_history"), session.interval
+    if all(exchange.answer is None for exchange in made):
         return []
-    return _histories(session, tuple(one for one in session.to_read if one not in asked), session.interval)
+    asked = [symbol_of(one.arguments.get("symbol")) for one in made if one.arguments.get("interval") == interval]
+    return _histories(session, tuple(one for one in session.to_read if one not in asked), interval)
 
 
 def _histories(session: Session, symbols: tuple[str, ...], interval: str) -> list[Call]:

@@ -114,7 +114,7 @@ async def test_the_interval_that_the_market_has_enough_of_is_tried_out_once(
     asked = [arguments for tool, arguments in bench.calls if tool == "get_price_history"]
     intervals = Counter(arguments["interval"] for arguments in asked)
     assert intervals["hour" if read == "day" else "day"] <= 2
-    assert intervals[read] >= len({arguments["symbol"] for arguments in asked}) - 1
+    assert intervals[read] == len({arguments["symbol"] for arguments in asked})
     assert f"{read} bars" in closing
     assert "bad_interval" not in closing
 
