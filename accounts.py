@@ -19,7 +19,6 @@ from sqlalchemy import insert, select, update
 from database import AccountKind, AccountRecord, Actor, Store, account_record, insert_log, write_account
 from ledger.book import read_book
 from ledger.limits import Limits, parse_limit, read_limits, write_limit
-from ledger.names import normalise_name
 from ledger.orders import Fill, Order, open_session, place
 from ledger.report import AccountReport, TransactionPage, report, transactions
 from ledger.valuation import valuate
@@ -29,6 +28,7 @@ from values.clock import market_day
 from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
 from values.log import LogRow
 from values.money import STARTING_BALANCE, Side, exact
+from values.names import normalise_name
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from pydantic import BaseModel, Field
 
 from accounts import Account, record_refusal
 from database import Actor, Store
-from ledger.names import normalise_name
 from ledger.orders import Fill
 from ledger.report import AccountReport, Position, TransactionPage
 from market import Market, open_market, open_store
 from values.clock import iso
 from values.errors import Refused, StoreUnusable, VenueUnavailable
 from values.money import plain
+from values.names import normalise_name
 from values.settings import MarketSettings, load
 from wire.life import serve
 from wire.server import READS, REPLACES, TRADES, WRITES, RefusingServer

@@ -19,12 +19,12 @@ from commands.tables import one_line, show_table
 from database import Store
 from ledger.book import read_book
 from ledger.limits import as_shown
-from ledger.names import normalise_name
 from ledger.reconcile import reconcile
 from market import open_market, open_store
 from store import tables
 from values.clock import iso
 from values.money import STARTING_BALANCE, plain, usd
+from values.names import normalise_name
 from values.settings import MarketSettings, load
 
 COLUMNS = (

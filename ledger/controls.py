@@ -13,10 +13,10 @@ from sqlalchemy import func, insert, select
 
 from accounts import list_accounts, set_state
 from database import Actor, Store
-from ledger.names import normalise_name
 from market import Market
 from store import tables
 from values.errors import Refused
+from values.names import normalise_name
 
 ControlAction = Literal["pause", "resume", "reduce", "halt", "run"]
 

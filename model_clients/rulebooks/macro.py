@@ -165,9 +165,7 @@ class Macro:
             return [wish for _, wish in strong[: min(2, max(places, 0))]]
         best, wish = strong[0]
         read = [
-            symbol
-            for symbol in staying
-            if symbol in view.histories and task.days_since("buy", symbol) >= DAYS_KEPT
+            symbol for symbol in staying if symbol in view.histories and task.days_since("buy", symbol) >= DAYS_KEPT
         ]
         weakest = min(read, key=lambda symbol: (_momentum(view.histories[symbol]), symbol), default=None)
         if weakest is None or task.days_since("sell") < 1:

@@ -98,9 +98,7 @@ def _histories(session: Session, symbols: tuple[str, ...], interval: str) -> lis
     if "get_price_history" not in session.talk.offered:
         return []
     count = session.rules.day_bars if interval == "day" else session.rules.hour_bars
-    return [
-        session.talk.call("get_price_history", symbol=symbol, interval=interval, count=count) for symbol in symbols
-    ]
+    return [session.talk.call("get_price_history", symbol=symbol, interval=interval, count=count) for symbol in symbols]
 
 
 def _ask_prices(session: Session) -> list[Call]:

@@ -239,9 +239,7 @@ class PaperBench(Workbench):
 
     def _listing(self, given: dict[str, Any]) -> dict[str, Any]:
         market, after = self.book.market, given.get("cursor", "")
-        found = [
-            one for one in market.symbols() if one > after and given.get("kind") in (None, market.kind(one))
-        ]
+        found = [one for one in market.symbols() if one > after and given.get("kind") in (None, market.kind(one))]
         shown = found[: min(self.page, given.get("limit", 50))]
         symbols = [
             {
@@ -268,9 +266,7 @@ async def run_session(model: ChatCompletionClient, bench: PaperBench, task: str)
     """One session with AutoGen's own agent; the closing text. Fails when the agent ends in anything else."""
     bench.book.session_fills = 0
     bench.calls.clear()
-    agent = AssistantAgent(
-        "trader", model, workbench=bench, system_message="You are a trader.", max_tool_iterations=30
-    )
+    agent = AssistantAgent("trader", model, workbench=bench, system_message="You are a trader.", max_tool_iterations=30)
     result: TaskResult = await agent.run(task=task)
     closing = result.messages[-1]
     assert isinstance(closing, TextMessage), f"the session ended in {type(closing).__name__}"

@@ -35,9 +35,7 @@ limits = st.fixed_dictionaries(
 
 
 def floor(level: Decimal, cash: Decimal, kept: dict[str, str | None], held: dict[str, int]) -> PaperBook:
-    bars = {
-        symbol: days_of([float(level) * close for close in shape]) for symbol, shape in SHAPES.items()
-    }
+    bars = {symbol: days_of([float(level) * close for close in shape]) for symbol, shape in SHAPES.items()}
     quotes = {symbol: path[-1].close for symbol, path in bars.items()}
     book = PaperBook(PaperMarket(bars, START, "day", quotes=quotes), dict(kept), cash)
     for symbol, quantity in held.items():

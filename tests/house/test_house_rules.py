@@ -166,9 +166,7 @@ async def test_macro_leaves_its_shelter_when_risk_is_on_again_or_it_falls() -> N
         ({}, "universe"),
     ],
 )
-async def test_macro_reads_the_regime_from_the_best_index_there_is(
-    closes: dict[str, list[float]], said: str
-) -> None:
+async def test_macro_reads_the_regime_from_the_best_index_there_is(closes: dict[str, list[float]], said: str) -> None:
     book = book_of({**closes, "AAA": climb(0.1), "BBB": climb(0.2)})
     assert f"risk-on: {said}" in (await session("macro", book))[1]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ledger.limits import KEYS, parse_limit
-from ledger.names import normalise_name
 from model_clients.house import RULEBOOKS
 from values.money import STARTING_BALANCE
+from values.names import normalise_name
 
 FOLDER = Path(__file__).resolve().parents[2] / "personas"
 FILES = sorted(FOLDER.glob("*.toml"))
