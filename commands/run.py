@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ from values.errors import StoreUnusable
 from values.session import Mode
 from values.settings import PROJECT, FloorSettings, load
 
+logger = logging.getLogger("floor")
+
 REPLAY_PAUSE_S = 60.0
 END_S = 2.7
 """Wall seconds after a signal at which whatever still runs is killed; the promise is 3."""
@@ -39,9 +42,10 @@ END_S = 2.7
 
 @dataclass(slots=True)
 class FloorRecorder:
-    """Sessions' rows in the store. A write is finished even when the floor is being stopped."""
+    """Sessions' rows in the store, after their log rows. A write is finished even when the floor is stopped."""
 
     store: Store
+    tracer: LogTracer
 
     async def opened(self, session_id: str, account: str, mode: Mode, model: str) -> None:
         cycle = self.store.run().cycle
@@ -49,6 +53,8 @@ class FloorRecorder:
 
     async def ended(self, end: SessionEnd) -> None:
         def write() -> None:
+            if not self.tracer.flush():
+                logger.warning("log rows of %s were not written in time", end.session_id)
             end_session_row(
                 self.store,
                 end.session_id,
@@ -172,7 +178,7 @@ def _trader(persona: Persona, servers: Servers, store: Store, tracer: LogTracer,
         prompt=persona.prompt,
         client=HouseModel(persona.rulebook),
         servers=servers.of(persona.name),
-        recorder=FloorRecorder(store),
+        recorder=FloorRecorder(store, tracer),
         tracer=tracer.tracer,
         bounds=SessionBounds(
             settings.session_turns, float(settings.session_seconds), Decimal(settings.session_cents) / 100

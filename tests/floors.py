@@ -44,7 +44,7 @@ class SmallFloor:
             prompt="You are a test.",
             client=client,
             servers=self.servers.of(name),
-            recorder=FloorRecorder(self.store),
+            recorder=FloorRecorder(self.store, self.tracer),
             tracer=self.tracer.tracer,
             bounds=bounds,
         )

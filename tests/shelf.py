@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +31,7 @@ LISTED = (
 
 def refused(code: str, text: str = "") -> pytest.RaisesExc[Refused]:
     """Expect a Refused of this code whose sentence holds `text`: `with refused("halted", "resume"): ...`."""
-    return pytest.RaisesExc(Refused, check=lambda error: error.code == code and text in error.sentence)
+    return pytest.RaisesExc(Refused, match=rf"(?s)\A{code}: .*{re.escape(text)}")
 
 
 class ShelfVenue:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import os
+import pty
 import signal
 import sqlite3
 import subprocess
@@ -103,6 +105,25 @@ def test_a_cycle_then_the_owners_view_of_it(environment: dict[str, str], tmp_pat
     assert run(elsewhere, "accounts", "reconcile").stdout == "8 accounts, 0 differences\n"
     again = run(environment, "accounts", "backup", str(copy))
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
+
+
+def test_a_terminal_shows_a_live_table_and_a_countdown(environment: dict[str, str]) -> None:
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*FLOOR, "run"], env=environment | {"TERM": "xterm"}, stdout=terminal, stderr=terminal, cwd="/"
+    ) as floor:
+        os.close(terminal)
+        shown = b""
+        while b"next run in" not in shown:
+            shown += os.read(controller, 65536)
+        floor.send_signal(signal.SIGTERM)
+        with contextlib.suppress(OSError):  # the terminal is gone when its last writer is
+            while os.read(controller, 65536):
+                pass
+    os.close(controller)
+    assert floor.returncode == 0
+    for text in (b"SIMULATED market", b"rule-based", b"warren", b"house/value", b"10,000.00"):
+        assert text in shown
 
 
 def test_pause_reduce_halt_and_resume_say_whom_they_concern(environment: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sqlalchemy import select
 
 from accounts import open_account
 from commands.summary import summary_lines
-from database import Store, read_account
+from database import NewRun, Store, read_account
 from ledger.baselines import EQUAL_WEIGHT, INDEX, open_baselines
 from ledger.controls import ask
 from ledger.reconcile import reconcile
@@ -184,6 +185,63 @@ async def test_what_a_crash_left_open_is_interrupted_at_the_next_start(store: St
     assert outcomes(store) == ["interrupted", "completed"]
     assert traders["warren"].modes == ["rebalance"]
     assert any("marked interrupted" in line for line in said)
+
+
+@pytest.fixture
+def clocked(tmp_path: Path) -> Iterator[Store]:
+    """A simulated run's store, whose clock goes by itself."""
+    opened = Store(tmp_path / "simulated.db", NewRun("simulated", 1, started_at=START))
+    yield opened
+    opened.close()
+
+
+async def test_a_floor_on_a_running_clock_runs_a_new_stores_first_cycle_at_once_and_waits_for_the_second(
+    clocked: Store, venue: ShelfVenue
+) -> None:
+    market = Market(venue, clocked.clock())
+    traders = seated(clocked, market, "warren", waits=True)
+    said: list[str] = []
+    floor = Floor(clocked, market, dict(traders), HOUR, said.append, factor=60)
+    running = asyncio.create_task(floor.run())
+    await traders["warren"].began.wait()
+    assert clocked.run().anchor.factor == 60
+    traders["warren"].stop("completed", "")
+    await traders["warren"].ended.wait()
+    while floor.cycles_run == 0:
+        await asyncio.sleep(0.01)
+    floor.stop()
+    await running
+    run = clocked.run()
+    assert (run.cycle, run.cycle_slot) == (1, START)
+    assert run.anchor.factor == 1  # no floor, no hurry
+
+
+async def test_a_closed_market_is_skipped_unless_told_otherwise(clocked: Store, venue: ShelfVenue) -> None:
+    venue.closed |= {each.symbol for each in venue.instruments()}
+    market = Market(venue, clocked.clock())
+    traders = seated(clocked, market, "warren")
+    said: list[str] = []
+    await Floor(clocked, market, dict(traders), HOUR, said.append).run(cycles_max=1)
+    assert traders["warren"].modes == []
+    assert any("closed" in line for line in said)
+    told = Market(venue, clocked.clock(), minds_closed=False)
+    await Floor(clocked, told, dict(traders), HOUR, said.append).run(cycles_max=1)
+    assert traders["warren"].modes == ["trade"]
+
+
+async def test_run_now_starts_a_cycle_before_it_is_due(clocked: Store, venue: ShelfVenue) -> None:
+    market = Market(venue, clocked.clock())
+    traders = seated(clocked, market, "warren")
+    clocked.begin_cycle(slot_at(market.clock.now(), HOUR))  # the hour's cycle has been
+    floor = Floor(clocked, market, dict(traders), HOUR, [].append)
+    running = asyncio.create_task(floor.run())
+    while floor.next_at is None:
+        await asyncio.sleep(0.01)
+    ask(clocked, market, "run", None)
+    await traders["warren"].ended.wait()
+    floor.stop()
+    await running
+    assert traders["warren"].modes == ["trade"]
 
 
 def test_resume_lifts_pause_reduce_and_halt_and_every_request_is_on_record(store: Store, market: Market) -> None:

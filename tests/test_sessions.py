@@ -95,7 +95,6 @@ async def test_the_model_is_told_what_it_did_wrong(floor: SmallFloor) -> None:
 async def test_the_session_leaves_log_rows_of_every_type(floor: SmallFloor) -> None:
     model = ScriptedModel([call("nonsense"), call("buy_shares", **BUY)], [DECISION], APPRAISAL)
     end = await floor.trader("warren", model).run("trade")
-    await floor.tracer.aflush()
     rows = floor.rows("logs", session_id=end.session_id)
     assert {row.type for row in rows} == set(LOG_TYPES)
     assert {row.account for row in rows} == {"warren"}

@@ -80,8 +80,9 @@ def make_older(path: Path, migrations: Path) -> None:
         with connection.begin():
             assert upgrade(connection, path, migrations, "0000") is None
             connection.execute(text(
-                "INSERT INTO run VALUES (1, 'replay', 5, NULL, 'old.csv', '2025-01-01 00:00:00', '2025-01-01 00:00:00', "
-                "'2025-01-01 00:00:00', '2025-01-02 00:00:00', 1, '2025-01-01 00:00:00', 3, NULL)"
+                "INSERT INTO run VALUES (1, 'replay', 5, NULL, 'old.csv', '2025-01-01 00:00:00', "
+                "'2025-01-01 00:00:00', '2025-01-01 00:00:00', '2025-01-02 00:00:00', 1, '2025-01-01 00:00:00', "
+                "3, NULL)"
             ))  # fmt: skip
             connection.execute(text(
                 "INSERT INTO accounts "
