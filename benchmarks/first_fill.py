@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.figure import Figure
-from desks.connection import Launch, ServerConnection
+from desks.connection import ServerConnection
+from desks.launch import Launch
 from values.settings import PROJECT
 
 ROUNDS = 3

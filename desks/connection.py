@@ -15,8 +15,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,11 +24,13 @@ from mcp.shared.message import SessionMessage
 from mcp_types import CONNECTION_CLOSED, CallToolResult, TextResourceContents, Tool
 from pydantic import ValidationError
 
+from desks.launch import LINE_BYTES_MAX, Launch, seen
+from desks.nursery import Nursery, ServerProcess
+
 logger = logging.getLogger("floor.servers")
 
 START_S = 30.0
 EXIT_S = 1.0
-LINE_BYTES_MAX = 16 * 1024 * 1024
 STDERR_LINES = 20
 STDERR_CHARS_MAX = 500
 RESTARTS_MAX = 5
@@ -49,28 +49,16 @@ class CallRefused(RuntimeError):
     """The server answered with a protocol error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a server's process starts. `environment` is all that it sees, beside what every program needs."""
-
-    name: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    folder: Path
-
-
-_ALWAYS_SEEN = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
-
-
 class ServerConnection:
     """A server that is there when it is called. Use from one event loop."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, nursery: Nursery | None = None) -> None:
         self.launch = launch
+        self._nursery = nursery
         self.tools: tuple[Tool, ...] = ()
         self.restarts = 0
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ServerProcess | None = None
         self._client: Client | None = None
         self._life: asyncio.Task[None] | None = None
         self._quit = asyncio.Event()
@@ -215,18 +203,8 @@ class ServerConnection:
                 ready.set_exception(ServerGone(f"{error}"))
 
     @asynccontextmanager
-    async def _spawned(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        environment = {key: os.environ[key] for key in _ALWAYS_SEEN if key in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            *self.launch.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment | dict(self.launch.environment),
-            cwd=self.launch.folder,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,
-        )
+    async def _spawned(self) -> AsyncIterator[ServerProcess]:
+        process = await self._spawn()
         self._process = process
         listening = asyncio.create_task(self._listen(process))
         try:
@@ -244,7 +222,21 @@ class ServerConnection:
             listening.cancel()
             await asyncio.wait({listening})
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+    async def _spawn(self) -> ServerProcess:
+        if self._nursery is not None and self._nursery.knows(self.launch):
+            return await self._nursery.spawn(self.launch)
+        return await asyncio.create_subprocess_exec(
+            *self.launch.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=seen(self.launch),
+            cwd=self.launch.folder,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,
+        )
+
+    async def _listen(self, process: ServerProcess) -> None:
         assert process.stderr is not None
         with contextlib.suppress(ValueError):  # a line beyond LINE_BYTES_MAX ends the listening, not the server
             async for line in process.stderr:
@@ -268,7 +260,7 @@ _US = types.Implementation(name="trading-floor", version="0.1.0")
 class _Stdio:
     """The MCP transport over a process that somebody else owns."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: ServerProcess) -> None:
         self._process = process
         self._pumps: list[asyncio.Task[None]] = []
 

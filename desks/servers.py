@@ -6,26 +6,31 @@ A floor starts them once, in parallel: those shared by the floor, and those boun
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from desks.connection import Launch, ServerConnection
+from desks.connection import ServerConnection
+from desks.launch import Launch
+from desks.nursery import Nursery
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRow:
-    """One server of the house. `environment`: the only settings it gets. `trusted`: its results are not wrapped."""
+    """One server of the house. `environment`: the only settings it gets. `trusted`: its results are not wrapped.
+
+    `is_ours`: its module is of this house, so that it can be forked from the nursery.
+    """
 
     name: str
     module: str
     scope: Literal["floor", "trader"]
     environment: frozenset[str]
     trusted: bool
+    is_ours: bool = True
 
 
 _STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
@@ -38,13 +43,13 @@ SERVERS = (
 
 def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) -> Launch:
     """How to start `row`, bound to `account`, with those of `settings` that it may see."""
-    command = [sys.executable, "-m", row.module]
+    arguments: tuple[str, ...] = ()
     if row.scope == "trader":
         assert account is not None
-        command += ["--account", account, "--floor"]
+        arguments = ("--account", account, "--floor")
     label = row.name if account is None else f"{row.name} ({account})"
     environment = {key: value for key, value in settings.items() if key in row.environment}
-    return Launch(label, tuple(command), environment, PROJECT)
+    return Launch(label, arguments, environment, PROJECT, row.module)
 
 
 class Servers:
@@ -54,12 +59,15 @@ class Servers:
     """
 
     def __init__(self, accounts: Sequence[str], settings: Mapping[str, str]) -> None:
+        self._nursery = Nursery([row.module for row in SERVERS if row.is_ours], PROJECT)
         self._shared = {
-            row.name: ServerConnection(launch_of(row, None, settings)) for row in SERVERS if row.scope == "floor"
+            row.name: ServerConnection(launch_of(row, None, settings), self._nursery)
+            for row in SERVERS
+            if row.scope == "floor"
         }
         self._bound = {
             account: {
-                row.name: ServerConnection(launch_of(row, account, settings))
+                row.name: ServerConnection(launch_of(row, account, settings), self._nursery)
                 for row in SERVERS
                 if row.scope == "trader"
             }
@@ -90,3 +98,4 @@ class Servers:
 
     async def _stop(self) -> None:
         await asyncio.gather(*(connection.stop() for connection in self.all()))
+        await self._nursery.stop()

@@ -19,7 +19,8 @@ from sqlalchemy import select
 
 from accounts import open_account
 from database import Store
-from desks.connection import Launch, ServerConnection
+from desks.connection import ServerConnection
+from desks.launch import Launch
 from desks.workbench import SessionWorkbench, Shelf
 from ledger.reconcile import reconcile
 from market import open_market, open_store

@@ -233,7 +233,8 @@ async def test_run_now_starts_a_cycle_before_it_is_due(clocked: Store, venue: Sh
     market = Market(venue, clocked.clock())
     traders = seated(clocked, market, "warren")
     clocked.begin_cycle(slot_at(market.clock.now(), HOUR))  # the hour's cycle has been
-    floor = Floor(clocked, market, dict(traders), HOUR, [].append)
+    said: list[str] = []
+    floor = Floor(clocked, market, dict(traders), HOUR, said.append)
     running = asyncio.create_task(floor.run())
     while floor.next_at is None:
         await asyncio.sleep(0.01)
