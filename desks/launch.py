@@ -16,7 +16,7 @@ _ALWAYS_SEEN = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "US
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A Python module, or with `module` None any command. `environment`: what it sees beside what every program needs."""
+    """A Python module, or with `module` None any command; and what it sees beside what every program needs."""
 
     name: str
     arguments: tuple[str, ...]

@@ -79,37 +79,43 @@ class Nursery:
         return launch.module in self._modules
 
     async def spawn(self, launch: Launch) -> ServerProcess:
-        """A process of `launch`. Raises OSError when there is none to be had."""
-        assert launch.module is not None
+        """A process of `launch`; a nursery that has died is started again once. Raises OSError when there is none."""
         async with self._starting:
             if self._process is None or self._process.returncode is not None:
                 await self._start()
+            try:
+                return await self._fork(launch)
+            except OSError:
+                await self.stop()
+                await self._start()
+                return await self._fork(launch)
+
+    async def _fork(self, launch: Launch) -> ServerProcess:
         assert self._control is not None
-        ours, theirs = socket.socketpair()
-        child_in, to_child = os.pipe()
-        from_child, child_out = os.pipe()
-        errors, child_errors = os.pipe()
-        given = (theirs.fileno(), child_in, child_out, child_errors)
-        try:
-            await asyncio.to_thread(socket.send_fds, self._control, [b"f"], given)
-        finally:
-            theirs.close()
-            for descriptor in given[1:]:
-                os.close(descriptor)
-        ours.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        asked = {
-            "module": launch.module,
-            "arguments": launch.arguments,
-            "environment": seen(launch),
-            "folder": str(launch.folder),
-        }
-        writer.write(json.dumps(asked).encode() + b"\n")
-        await writer.drain()
-        async with asyncio.timeout(READY_S):
-            told = await reader.readline()
-        if not told.strip().isdigit():
-            raise OSError(f"the nursery could not fork the {launch.name} server")
+        with contextlib.ExitStack() as ours:
+            asking, asked = socket.socketpair()
+            ours.callback(asking.close)
+            child_in, to_child = os.pipe()
+            from_child, child_out = os.pipe()
+            errors, child_errors = os.pipe()
+            for descriptor in (to_child, from_child, errors):
+                ours.callback(os.close, descriptor)
+            given = (asked.fileno(), child_in, child_out, child_errors)
+            try:
+                await asyncio.to_thread(socket.send_fds, self._control, [b"f"], given)
+            finally:
+                asked.close()
+                for descriptor in given[1:]:
+                    os.close(descriptor)
+            asking.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(asking, _request(launch))
+            async with asyncio.timeout(READY_S):
+                told = await loop.sock_recv(asking, 32)
+            if not told.strip().isdigit():
+                raise OSError(f"the nursery could not fork the {launch.name} server")
+            ours.pop_all()
+        reader, writer = await asyncio.open_unix_connection(sock=asking)
         forked = Forked(reader, writer, int(told))
         forked.stdin = await _writer_of(to_child)
         forked.stdout = await _reader_of(from_child)
@@ -117,8 +123,6 @@ class Nursery:
         return forked
 
     async def _start(self) -> None:
-        if self._control is not None:
-            self._control.close()
         ours, theirs = socket.socketpair()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -134,12 +138,12 @@ class Nursery:
         )
         theirs.close()
         ours.setblocking(False)
+        self._control = ours
         async with asyncio.timeout(READY_S):
             ready = await asyncio.get_running_loop().sock_recv(ours, 1)
         if not ready:
             raise OSError("the nursery of servers did not start")
         ours.setblocking(True)
-        self._control = ours
 
     async def stop(self) -> None:
         """End the nursery; what it forked is not touched."""
@@ -153,6 +157,16 @@ class Nursery:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 await self._process.wait()
+
+
+def _request(launch: Launch) -> bytes:
+    asked = {
+        "module": launch.module,
+        "arguments": launch.arguments,
+        "environment": seen(launch),
+        "folder": str(launch.folder),
+    }
+    return json.dumps(asked).encode() + b"\n"
 
 
 async def _reader_of(descriptor: int) -> asyncio.StreamReader:

@@ -73,10 +73,10 @@ class Metasearch:
         freshness: Freshness | None,
     ) -> Sequence[object]:
         options = {"max_results": count, "timelimit": _FRESHNESS[freshness] if freshness else None}
-        if not self._places.acquire(blocking=False):
-            raise SearchUnavailable(f"ddgs is still busy with {SEARCHES_MAX} earlier searches; try again later")
 
         def ask() -> Sequence[object]:
+            if not self._places.acquire(blocking=False):
+                raise SearchUnavailable(f"ddgs is still busy with {SEARCHES_MAX} earlier searches; try again later")
             try:
                 return search(self._library(), options)
             finally:
@@ -87,6 +87,8 @@ class Metasearch:
                 return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
         except TimeoutError:
             raise SearchUnavailable(f"ddgs found nothing within {self._deadline_s:g} s") from None
+        except SearchUnavailable:
+            raise
         except Exception as error:
             if str(error) == _NOTHING:
                 return ()
