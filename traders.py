@@ -22,8 +22,10 @@ from autogen_core.models import ChatCompletionClient
 from opentelemetry.trace import Tracer
 
 from desks.connection import CallRefused, ServerConnection, ServerGone, ServerSilent
+from desks.researcher import researcher
+from desks.servers import shelves
 from desks.solo import decide
-from desks.workbench import SessionWorkbench, Shelf
+from desks.workbench import LocalTool, SessionWorkbench
 from model_clients.meter import Meter, MeteredClient, ModelCall, OutOfTurns, OverBudget
 from tracers import agent_span, record_response, session_span
 from values.errors import BadSetting
@@ -135,13 +137,15 @@ class Trader:
         """One session. Never raises for what a model, a server or the network did; raises what the recorder does."""
         session_id = f"trace_{self.name}{secrets.token_hex(12)}"
         meter = Meter(self._bounds.turns, self._bounds.usd)
-        shelves = {name: Shelf(connection) for name, connection in self._servers.items()}
-        workbench = SessionWorkbench(shelves, session_id, self._tracer)
+        client = MeteredClient(self._client, self.model, meter, self._tracer)
+        workbench = SessionWorkbench(
+            shelves("trader", self._servers), session_id, self._tracer, local=self._helpers(client, session_id)
+        )
         await self._recorder.opened(session_id, self.name, mode, self.model)
         self._stopped = None
         with session_span(self._tracer, self.name, session_id, mode) as span:
             # the task starts inside the span, so that its own spans find their parent
-            self._deciding = asyncio.create_task(self._decide(session_id, mode, meter, workbench))
+            self._deciding = asyncio.create_task(self._decide(session_id, mode, client, workbench))
             outcome, reason, appraisal = await self._watch(self._deciding)
             if outcome not in ("completed", "halted", "interrupted"):
                 span.set_attribute("error.type", outcome)
@@ -186,13 +190,17 @@ class Trader:
         logger.error("a session of %s failed", self.name, exc_info=error)
         return "failed", f"{type(error).__name__}: {error}"[:500], ""
 
-    async def _decide(self, session_id: str, mode: Mode, meter: Meter, workbench: SessionWorkbench) -> str:
+    def _helpers(self, client: MeteredClient, session_id: str) -> list[LocalTool]:
+        """The researcher, where there is anything for it to look at."""
+        looks = shelves("researcher", self._servers)
+        return [researcher(client, looks, session_id, self._tracer, self.name)] if looks else []
+
+    async def _decide(self, session_id: str, mode: Mode, client: MeteredClient, workbench: SessionWorkbench) -> str:
         with agent_span(self._tracer, f"{self.name} {self.lastname}".title()) as span:
             cancellation = CancellationToken()
-            client = MeteredClient(self._client, self.model, meter, self._tracer)
             task = await self._task(session_id, mode, workbench)
             try:
-                appraisal = await decide(client, workbench, self._prompt, task, meter.turns_max, cancellation)
+                appraisal = await decide(client, workbench, self._prompt, task, self._bounds.turns, cancellation)
             except asyncio.CancelledError:
                 cancellation.cancel()
                 raise

@@ -14,6 +14,7 @@ from typing import Literal
 from desks.connection import ServerConnection
 from desks.launch import Launch
 from desks.nursery import Nursery
+from desks.workbench import Shelf
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -39,6 +40,23 @@ SERVERS = (
     ServerRow("market", "market_server", "floor", _STORE, trusted=True),
     ServerRow("accounts", "accounts_server", "trader", _STORE, trusted=True),
 )
+
+
+ROLES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "trader": {"accounts": ("*",), "market": ("*",), "push": ("push",)},
+    "researcher": {"search": ("*",), "fetch": ("fetch",), "memory": ("*",)},
+}
+"""Which servers a role may use, and the globs of their tools. A researcher has none that trades."""
+
+
+def shelves(role: str, connections: Mapping[str, ServerConnection]) -> dict[str, Shelf]:
+    """The connections that `role` may use, each with its tools and its trust."""
+    rows = {row.name: row for row in SERVERS}
+    return {
+        name: Shelf(connections[name], globs, rows[name].trusted)
+        for name, globs in ROLES[role].items()
+        if name in connections
+    }
 
 
 def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) -> Launch:

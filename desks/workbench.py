@@ -12,7 +12,7 @@ import logging
 import math
 from asyncio import ensure_future
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from desks.connection import CallRefused, ServerConnection, ServerGone, ServerSilent
 from tracers import record_result, tool_span
+from values.errors import Refused
 
 logger = logging.getLogger("floor.workbench")
 
@@ -41,6 +42,14 @@ class Shelf:
     connection: ServerConnection
     allowed: Sequence[str] = ("*",)
     trusted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTool:
+    """A tool that is another agent of this desk: `run` gives its answer, data from strangers, or raises Refused."""
+
+    schema: ToolSchema
+    run: Callable[[Mapping[str, Any], CancellationToken], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,16 @@ class SessionWorkbench(Workbench):
     component_config_schema = BaseModel
     component_provider_override = "desks.workbench.SessionWorkbench"
 
-    def __init__(self, shelves: Mapping[str, Shelf], session_id: str, tracer: Tracer, call_s: float = CALL_S) -> None:
+    def __init__(
+        self,
+        shelves: Mapping[str, Shelf],
+        session_id: str,
+        tracer: Tracer,
+        call_s: float = CALL_S,
+        local: Sequence[LocalTool] = (),
+    ) -> None:
         self._shelves = shelves
+        self._local = {tool.schema["name"]: tool for tool in local}
         self._session_id = session_id
         self._tracer = tracer
         self._call_s = call_s
@@ -92,6 +109,7 @@ class SessionWorkbench(Workbench):
                         raise ValueError(f"two servers offer a tool {tool.name}: a role may use one of them")
                     self._offers[tool.name] = _Offer(shelf, tool)
         self._schemas = [_schema(offer.tool) for offer in self._offers.values()]
+        self._schemas += [tool.schema for tool in self._local.values()]
 
     async def read_resource(self, server: str, uri: str) -> str:
         """The text of a server's resource. Raises ServerGone, ServerSilent or CallRefused."""
@@ -111,9 +129,9 @@ class SessionWorkbench(Workbench):
         """The tool's answer, or an error text that reads `code: sentence`. Raises only when cancelled."""
         self.calls += 1
         with tool_span(self._tracer, name, call_id or "", arguments) as span:
-            call = ensure_future(self._answer(name, arguments or {}, call_id))
-            if cancellation_token is not None:
-                cancellation_token.link_future(call)
+            token = cancellation_token or CancellationToken()
+            call = ensure_future(self._answer(name, arguments or {}, call_id, token))
+            token.link_future(call)
             try:
                 text, is_error = await call
             except Exception:
@@ -127,10 +145,17 @@ class SessionWorkbench(Workbench):
             self.succeeded[name] += 1
         return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
 
-    async def _answer(self, name: str, arguments: Mapping[str, Any], call_id: str | None) -> tuple[str, bool]:
+    async def _answer(
+        self, name: str, arguments: Mapping[str, Any], call_id: str | None, token: CancellationToken
+    ) -> tuple[str, bool]:
         if not isinstance(arguments, Mapping):
             return f"bad_argument: the arguments of {name} are {json.dumps(arguments)[:60]}; expected an object", True
         await self.list_tools()
+        if name in self._local:
+            try:
+                return envelope(name, await self._local[name].run(arguments, token)), False
+            except Refused as refusal:
+                return f"{refusal.code}: {refusal.sentence}", True
         offer = self._offers.get(name)
         if offer is None:
             return f"unknown_tool: there is no tool {name[:60]!r}; there are {', '.join(self._offers)}", True

@@ -116,29 +116,28 @@ def choose_provider(settings: SearchSettings, market: Market) -> tuple[SearchPro
 
     Raises BadSetting for a provider that can't or may not work here.
     """
-    wanted = settings.search_provider
-    is_live = market.name == "live"
-    if wanted is None:
-        live = "brave" if settings.brave_api_key else "none"
-        wanted = "simulated" if market.name == "simulated" else live if is_live else "none"
-        if wanted == "none" and is_live:
-            return None, "there is no key for a search; set BRAVE_API_KEY, or SEARCH_PROVIDER=ddgs, which needs none"
-        if wanted == "none":
-            return None, (
-                f"this is a {market.name} market, and today's web would tell its future; to search all the same, the "
-                "owner sets ALLOW_LIVE_RESEARCH=true and SEARCH_PROVIDER to brave or ddgs"
-            )
-    if wanted == "none":
-        other = "simulated" if market.name == "simulated" else "brave or ddgs"
-        return None, f"SEARCH_PROVIDER is none, by the owner's choice; {other} would turn searches on"
-    if wanted == "simulated":
+    kind, wanted = market.name, settings.search_provider
+    if wanted is None and kind == "live" and settings.brave_api_key is not None:
+        wanted = "brave"
+    if wanted is None and kind == "live":
+        return None, "there is no key for a search; set BRAVE_API_KEY, or SEARCH_PROVIDER=ddgs, which needs none"
+    if wanted == "simulated" or (wanted is None and kind == "simulated"):
         return _simulated(market), ""
-    if not is_live and not settings.allow_live_research:
+    if wanted is None:
+        return None, (
+            f"this is a {kind} market, and today's web would tell its future; to search all the same, the owner sets "
+            "ALLOW_LIVE_RESEARCH=true and SEARCH_PROVIDER to brave or ddgs"
+        )
+    if wanted == "none":
+        other = "simulated" if kind == "simulated" else "brave or ddgs"
+        return None, f"SEARCH_PROVIDER is none, by the owner's choice; {other} in its place turns searches on"
+    if kind != "live" and not settings.allow_live_research:
+        allowed = "none or simulated" if kind == "simulated" else "none"
         raise BadSetting(
             "SEARCH_PROVIDER",
             wanted,
-            f"none{' or simulated' if market.name == 'simulated' else ''} on a {market.name} market, whose future "
-            "today's web would tell; ALLOW_LIVE_RESEARCH=true allows it all the same",
+            f"{allowed} on a {kind} market, whose future today's web would tell; ALLOW_LIVE_RESEARCH=true allows "
+            "it all the same",
         )
     return _live(wanted, settings), ""
 

@@ -63,8 +63,10 @@ _ALIASES = {
     "oil": "energy",
     "tech": "technology",
 }
-_ANY_MARKET = frozenset("economy equities headlines market markets movers news shares stock stocks trading".split())
-_NO_NAME = frozenset("and bond etf innovation platforms sector select shares trust year".split())
+_ANY_MARKET = {
+    "economy", "equities", "headlines", "market", "markets", "movers", "news", "shares", "stock", "stocks", "trading",
+}  # fmt: skip
+_NO_NAME = {"and", "bond", "etf", "innovation", "platforms", "sector", "select", "shares", "trust", "year"}
 
 
 class SimulatedSearch:

@@ -234,7 +234,12 @@ class PaperBench(Workbench):
             return {"symbol": symbol, "interval": given["interval"], "source": "replay", "bars": bars}
         if name == "lookup_share_price":
             price, is_open = market.price(symbol)
-            return {"symbol": symbol, "price": plain(price), "stale": not is_open, "open": is_open}
+            return {
+                "symbol": symbol,
+                "price": plain(price),
+                "stale": not is_open or symbol in market.stale,
+                "open": is_open,
+            }
         return self.book.trade("buy" if name == "buy_shares" else "sell", symbol, given["quantity"], given["rationale"])
 
     def _listing(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,10 @@ class PaperBar:
 
 @dataclass
 class PaperMarket:
-    """`bars` by symbol, of one length. `open_symbols` None: open where a bar starts now, as in a replay."""
+    """`bars` by symbol, of one length. Open where a bar starts now, as in a replay, or where there is a quote.
+
+    `stale` symbols are open, and their quote is too old to trade on.
+    """
 
     bars: Mapping[str, Sequence[PaperBar]]
     now: datetime
@@ -50,6 +53,7 @@ class PaperMarket:
     quotes: dict[str, Decimal] = field(default_factory=dict)
     kinds: dict[str, Kind] = field(default_factory=dict)
     sectors: dict[str, str] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
     starts: dict[str, list[datetime]] = field(init=False)
     days: dict[str, list[PaperBar]] = field(init=False)
 

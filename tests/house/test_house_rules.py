@@ -65,6 +65,39 @@ async def test_value_leaves_a_discount_that_swings_wildly() -> None:
     assert (await session("value", book))[0] == []
 
 
+async def test_value_leaves_what_swings_a_little_more_than_a_little_more_than_usual() -> None:
+    for swing, expected in ((0.0105, [("buy", "EDGE")]), (0.014, [])):
+        book = book_of({**STEADY_MARKET, "EDGE": dipped(0.12, swing)})
+        assert (await session("value", book))[0] == expected
+
+
+async def test_value_passes_over_a_share_too_dear_for_its_part_to_the_next() -> None:
+    book = book_of({**STEADY_MARKET, "DEAR": dipped(0.14, level=2000), "LESS": dipped(0.12)})
+    assert (await session("value", book))[0] == [("buy", "LESS")]
+
+
+async def test_value_adds_nothing_to_a_full_holding_and_opens_nothing_in_a_full_book() -> None:
+    book = book_of({**STEADY_MARKET, "DEEP": dipped(0.14)})
+    book.hold("DEEP", "20", "95")
+    traded_before(book, "buy", "DEEP", "95", 30)
+    assert (await session("value", book))[0] == []
+    names = [f"H{chr(65 + at)}" for at in range(12)]
+    for full, expected in ((12, []), (11, [("buy", "DEEP")])):
+        book = book_of({**dict.fromkeys(names, FLAT), "DEEP": dipped(0.14)})
+        for name in names[:full]:
+            book.hold(name, "2", "100")
+        assert (await session("value", book))[0] == expected
+
+
+async def test_value_says_how_far_what_it_leaves_is_from_its_average() -> None:
+    book = book_of({"AAA": zigzag(100, 100, BARS, 0), "BBB": [*[100.0] * (BARS - 1), 110]})
+    await session("value", book)
+    assert (
+        "110.00 is +9.9% from its average of 100 bars; watched"
+        in {decision["symbol"]: decision["rationale"] for decision in book.decisions}["BBB"]
+    )
+
+
 async def test_value_leaves_a_collapse() -> None:
     calm = [100 + 0.05 * (at % 2) for at in range(BARS - 4)]
     book = book_of({**STEADY_MARKET, "GONE": [*calm, 97, 94, 91, 88]})
@@ -130,6 +163,27 @@ def climb(rise: float, level: float = 50) -> list[float]:
 async def test_macro_buys_the_two_strongest_while_the_index_rises() -> None:
     book = book_of({"SPY": RISING_INDEX, "AAA": climb(0.1), "BBB": climb(0.3), "CCC": climb(0.2), "DDD": climb(-0.1)})
     assert (await session("macro", book))[0] == [("buy", "BBB"), ("buy", "CCC")]
+
+
+async def test_macro_stakes_a_good_fifth_and_keeps_its_shelter_larger() -> None:
+    book = book_of({"SPY": RISING_INDEX, "AAA": climb(0.2)})
+    await session("macro", book)
+    assert Decimal(2100) < book.costs["AAA"] < Decimal(2250)
+    book = book_of({"SPY": FALLING_INDEX, "TLT": climb(0.03)})
+    await session("macro", book)
+    assert Decimal(2900) < book.costs["TLT"] < Decimal(3050)
+
+
+async def test_macro_keeps_its_risk_just_below_the_average_and_takes_none_anew() -> None:
+    index = [*zigzag(100, 100, BARS - 1, 0.002), 99.5]
+    book = book_of({"SPY": index, "AAA": climb(0.2), "BBB": climb(0.3)})
+    fills, closing = await session("macro", book)
+    assert fills == []
+    assert "risk-off" in closing
+    book.hold("AAA", "10", "60")
+    fills, closing = await session("macro", book)
+    assert fills == [("buy", "BBB")]
+    assert "risk-on" in closing
 
 
 async def test_macro_buys_no_strength_in_a_falling_market_but_shelter_that_rises() -> None:
@@ -263,6 +317,15 @@ async def test_trend_trades_to_its_target_and_not_within_the_band() -> None:
     assert (await session("trend", book, "rebalance"))[0] == [("buy", "UPP")]
 
 
+async def test_trend_says_of_each_part_that_it_leaves_why() -> None:
+    book = book_of({"AAA": zigzag(80, 100, BARS, 0.01), "BBB": FLAT})
+    await session("trend", book)
+    await session("trend", book)
+    said = {decision["symbol"]: decision["rationale"] for decision in book.decisions[2:]}
+    assert "left as it is" in said["AAA"]
+    assert "no position" in said["BBB"]
+
+
 async def test_trend_opens_nothing_in_a_rebalance_session() -> None:
     book = book_of({**SET, "UPP": zigzag(80, 100, BARS, 0.01)})
     assert (await session("trend", book, "rebalance"))[0] == []
@@ -282,6 +345,7 @@ async def test_trend_reads_the_same_diversified_set_in_every_session() -> None:
     assert len(read[0]) == 12
     assert {"SPY", "TLT", "BTC-USD", names[7], names[40]} <= set(read[0])
     assert names[12] not in read[0]
+    assert max(names.index(symbol) for symbol in read[0] if symbol in names) > 48
 
 
 async def test_trend_says_what_its_set_lacks() -> None:
@@ -308,6 +372,17 @@ async def test_beta_buys_a_dip_within_an_uptrend() -> None:
     assert fills == [("buy", "SOL-USD")]
     assert "dips" in book.fills[0].rationale
     assert "Note:" not in closing
+
+
+async def test_beta_tells_the_figures_of_what_it_holds_and_waits_for() -> None:
+    book = book_of({**CRYPTO, "ETH-USD": zigzag(100, 190, BARS, 0.015), "SOL-USD": zigzag(140, 100, BARS, 0.03)})
+    book.hold("BTC-USD", "10", "99")
+    await session("beta", book)
+    said = {decision["symbol"]: decision["rationale"] for decision in book.decisions}
+    assert set(said) == {"BTC-USD", "SOL-USD"}
+    assert "beta 1.0" in said["BTC-USD"]
+    assert "kept" in said["BTC-USD"]
+    assert "no uptrend to buy a dip in" in said["SOL-USD"]
 
 
 async def test_beta_waits_for_a_dip_once_it_holds_something() -> None:

@@ -220,6 +220,24 @@ async def test_a_symbol_that_does_not_trade_now_is_not_ordered(rulebook: Ruleboo
 
 
 @every_rulebook
+async def test_a_stale_price_is_not_traded_on(rulebook: RulebookName) -> None:
+    book = floor()
+    book.market.stale = set(book.market.bars)
+    closing = await run_session(HouseModel(rulebook), PaperBench(book), task_text(book))
+    assert book.fills == []
+    assert "there is no fresh price" in closing
+
+
+@every_rulebook
+async def test_seven_turns_are_enough_to_look_buy_and_put_it_on_record(rulebook: RulebookName) -> None:
+    book = floor()
+    used = await count_replies(HouseModel(rulebook), PaperBench(book), task_text(book, turn_limit=7))
+    assert used == 7
+    assert book.fills
+    assert book.decisions
+
+
+@every_rulebook
 async def test_a_session_that_is_short_of_turns_still_ends_in_words(rulebook: RulebookName) -> None:
     for turn_limit in range(1, 8):
         book = floor()
