@@ -119,6 +119,30 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
         raise typer.Exit(reset_store(yes))
 
 
+@app.command("mcp-config")
+def mcp_config(
+    client: Annotated[str, typer.Argument(help="claude-desktop, vscode, cursor or plain.")],
+    account: Annotated[str | None, typer.Option(help="Bind the servers to this account.")] = None,
+    server: Annotated[str | None, typer.Option(help="One server alone.")] = None,
+) -> None:
+    """Print the servers as JSON for another MCP client."""
+    with told():
+        from commands.clients import print_config
+
+        print_config(client, account, server)
+
+
+@app.command()
+def doctor(
+    online: Annotated[bool, typer.Option("--online", help="Also ask each service that a key makes real.")] = False,
+) -> None:
+    """Check this machine, the store, the servers and the settings; exit 1 when something fails."""
+    with told():
+        from commands.doctor import run_doctor
+
+        raise typer.Exit(run_doctor(online))
+
+
 @accounts_app.command("list")
 def accounts_list() -> None:
     """Every account with its value and profit."""

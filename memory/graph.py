@@ -8,110 +8,34 @@ what is deleted to make room. Writes are durable, whole or not at all, in fair t
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any
 
+from memory import (
+    ANSWER_CHARS_MAX,
+    ANSWER_ENTITIES_MAX,
+    ANSWER_RELATIONS_MAX,
+    PRESENT,
+    ROWS_MAX,
+    SCHEMA,
+    VERSION,
+    AddedObservations,
+    Deletion,
+    Entity,
+    Graph,
+    NewObservations,
+    Relation,
+)
 from store.turns import turn
 from values.clock import Clock
 from values.errors import Refused, StoreBusy, StoreUnusable, shown
 
-NAME_CHARS = 200
-"""The longest name, type or relation."""
-OBSERVATION_CHARS = 4_000
-QUERY_CHARS = 1_000
-QUERY_WORDS = 32
-ITEMS_PER_CALL = 100
-"""The longest list in a call, outer or inner."""
-CHARS_PER_CALL = 400_000
-ROWS_MAX = 50_000
-"""Entities, observations and relations in a file, deleted ones included."""
-ENTITIES_PER_ANSWER = 100
-RELATIONS_PER_ANSWER = 200
-CHARS_PER_ANSWER = 50_000
-"""JSON text of an answer: names take at most two fifths of it, relations a fifth, observations what is left."""
-
 BUSY_S = 10.0
-_VERSION = 1
-
-Entity = TypedDict("Entity", {"name": str, "entityType": str, "observations": list[str]})
-Relation = TypedDict("Relation", {"from": str, "to": str, "relationType": str})
-NewObservations = TypedDict("NewObservations", {"entityName": str, "contents": list[str]})
-AddedObservations = TypedDict("AddedObservations", {"entityName": str, "addedObservations": list[str]})
-Deletion = TypedDict("Deletion", {"entityName": str, "observations": list[str]})
-
-
-class Graph(TypedDict):
-    """Entities in the order of their making, and every relation that begins or ends at one of them."""
-
-    entities: list[Entity]
-    relations: list[Relation]
-    note: NotRequired[str]  # only where the answer is cut: what is left out, and how to see it
-
-
-_TIMES = "market_time TEXT NOT NULL, wall_time TEXT NOT NULL, deleted_market_time TEXT, deleted_wall_time TEXT"
-
-_SCHEMA = f"""
-CREATE TABLE entities (id INTEGER PRIMARY KEY, name TEXT NOT NULL, entity_type TEXT NOT NULL, {_TIMES}) STRICT;
-CREATE TABLE observations (
-    id INTEGER PRIMARY KEY, entity_id INTEGER NOT NULL REFERENCES entities ON DELETE CASCADE, text TEXT NOT NULL, {_TIMES}
-) STRICT;
-CREATE TABLE relations (
-    id INTEGER PRIMARY KEY, from_id INTEGER NOT NULL REFERENCES entities ON DELETE CASCADE,
-    to_id INTEGER NOT NULL REFERENCES entities ON DELETE CASCADE, relation_type TEXT NOT NULL, {_TIMES}
-) STRICT;
-CREATE INDEX entities_name ON entities (name);
-CREATE INDEX observations_entity ON observations (entity_id);
-CREATE INDEX relations_from ON relations (from_id);
-CREATE INDEX relations_to ON relations (to_id);
-CREATE VIRTUAL TABLE entity_words
-    USING fts5(name, entity_type, content='entities', content_rowid='id', tokenize='trigram');
-CREATE VIRTUAL TABLE observation_words
-    USING fts5(text, content='observations', content_rowid='id', tokenize='trigram');
-CREATE TRIGGER entity_in AFTER INSERT ON entities BEGIN
-    INSERT INTO entity_words (rowid, name, entity_type) VALUES (new.id, new.name, new.entity_type);
-END;
-CREATE TRIGGER entity_out AFTER DELETE ON entities BEGIN
-    INSERT INTO entity_words (entity_words, rowid, name, entity_type)
-    VALUES ('delete', old.id, old.name, old.entity_type);
-END;
-CREATE TRIGGER observation_in AFTER INSERT ON observations BEGIN
-    INSERT INTO observation_words (rowid, text) VALUES (new.id, new.text);
-END;
-CREATE TRIGGER observation_out AFTER DELETE ON observations BEGIN
-    INSERT INTO observation_words (observation_words, rowid, text) VALUES ('delete', old.id, old.text);
-END;
-PRAGMA user_version = {_VERSION};
-"""
-
-# The one place that decides what the present may see: no query below reads a table of the file but through these.
-_PRESENT = """
-CREATE TEMP TABLE present (market_time TEXT, wall_time TEXT);
-INSERT INTO present VALUES (NULL, NULL);
-CREATE TEMP VIEW seen_entities AS
-    SELECT id, name, entity_type FROM main.entities
-    WHERE market_time <= (SELECT market_time FROM present)
-    AND (deleted_market_time IS NULL OR deleted_market_time > (SELECT market_time FROM present));
-CREATE TEMP VIEW seen_observations AS
-    SELECT o.id, e.name, o.text FROM main.observations o JOIN seen_entities e ON e.id = o.entity_id
-    WHERE o.market_time <= (SELECT market_time FROM present)
-    AND (o.deleted_market_time IS NULL OR o.deleted_market_time > (SELECT market_time FROM present));
-CREATE TEMP VIEW seen_relations AS
-    SELECT r.id, f.name AS from_name, t.name AS to_name, r.relation_type
-    FROM main.relations r JOIN seen_entities f ON f.id = r.from_id JOIN seen_entities t ON t.id = r.to_id
-    WHERE r.market_time <= (SELECT market_time FROM present)
-    AND (r.deleted_market_time IS NULL OR r.deleted_market_time > (SELECT market_time FROM present));
-"""
-
-
-def memory_path(store: Path, name: str) -> Path:
-    """The file of the graph `name`, beside the store."""
-    return store.with_name(f"{store.name}.memory-{name}")
 
 
 class MemoryGraph:
@@ -124,6 +48,7 @@ class MemoryGraph:
         self._turns = path.with_name(path.name + ".lock")
         self._one_at_a_time = threading.Lock()
         with self._explained(), turn(self._turns):
+            path.touch(0o600)  # before SQLite opens it, which gives its log the same mode
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
@@ -137,16 +62,15 @@ class MemoryGraph:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
-        connection.create_function("holds", 2, lambda text, word: word in text.lower(), deterministic=True)
+        connection.create_function("holds", 2, lambda text, word: word.lower() in text.lower(), deterministic=True)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
+        if version > VERSION:
             raise StoreUnusable(f"the memory {self.path} was written by a newer version of the floor: use that one")
         if version == 0:
             if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
                 raise StoreUnusable(f"{self.path} is no memory of ours: move it away, and a new one is made")
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        connection.executescript(_PRESENT)
-        os.chmod(self.path, 0o600)  # noqa: PTH101 - what a trader remembers is its owner's alone
+            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+        connection.executescript(PRESENT)
 
     def close(self) -> None:
         with self._one_at_a_time:
@@ -154,38 +78,27 @@ class MemoryGraph:
 
     def create_entities(self, entities: Sequence[Entity]) -> list[Entity]:
         """Make those whose name is not there yet; the ones that were made, each observation once."""
-        _check_list("entities", entities)
-        size = 0
-        for at, each in enumerate(entities):
-            where = f"entities[{at}]"
-            size += _check_text(f"{where}.name", each["name"]) + _check_text(f"{where}.entityType", each["entityType"])
-            size += _check_observations(f"{where}.observations", each["observations"])
-        _check_size(size)
         created: list[Entity] = []
         with self._write() as connection:
             for each in entities:
-                if self._has_entity(each["name"]):
+                if self._entity_id(each["name"]) is not None:
                     continue
-                new = connection.execute(
+                (new,) = connection.execute(
                     "INSERT INTO entities (name, entity_type, market_time, wall_time) "
                     "SELECT ?, ?, market_time, wall_time FROM present RETURNING id",
                     (each["name"], each["entityType"]),
                 ).fetchone()
-                observations = list(dict.fromkeys(each["observations"]))
-                self._insert_observations(new[0], observations)
-                created.append(
-                    {"name": each["name"], "entityType": each["entityType"], "observations": observations}
-                )
+                texts = self._add(new, each["observations"])
+                created.append({"name": each["name"], "entityType": each["entityType"], "observations": texts})
             self._make_room()
         return created
 
     def create_relations(self, relations: Sequence[Relation]) -> list[Relation]:
         """Make those that are not there yet; the ones that were made. Raises Refused `unknown_entity`."""
-        _check_relations(relations)
         created: list[Relation] = []
         with self._write() as connection:
             for each in relations:
-                ends = (self._entity_id(each["from"]), self._entity_id(each["to"]))
+                ends = self._known_id(each["from"]), self._known_id(each["to"])
                 if connection.execute(
                     "SELECT 1 FROM seen_relations WHERE from_name = ? AND to_name = ? AND relation_type = ?",
                     (each["from"], each["to"], each["relationType"]),
@@ -196,78 +109,258 @@ class MemoryGraph:
                     "SELECT ?, ?, ?, market_time, wall_time FROM present",
                     (*ends, each["relationType"]),
                 )
-                created.append({"from": each["from"], "to": each["to"], "relationType": each["relationType"]})
+                created.append(each)
             self._make_room()
         return created
 
     def add_observations(self, observations: Sequence[NewObservations]) -> list[AddedObservations]:
         """Add what an entity does not hold yet; what was added to each. Raises Refused `unknown_entity`."""
-        _check_list("observations", observations)
-        size = 0
-        for at, each in enumerate(observations):
-            _check_text(f"observations[{at}].entityName", each["entityName"])
-            size += _check_observations(f"observations[{at}].contents", each["contents"])
-        _check_size(size)
         added: list[AddedObservations] = []
         with self._write() as connection:
             for each in observations:
-                entity_id = self._entity_id(each["entityName"])
-                held = {
-                    text
-                    for (text,) in connection.execute(
-                        "SELECT text FROM seen_observations WHERE name = ?", (each["entityName"],)
-                    )
-                }
-                new = [text for text in dict.fromkeys(each["contents"]) if text not in held]
-                self._insert_observations(entity_id, new)
-                added.append({"entityName": each["entityName"], "addedObservations": new})
+                name = each["entityName"]
+                known = self._known_id(name)
+                held = {text for (text,) in connection.execute(
+                    "SELECT text FROM seen_observations WHERE name = ?", (name,)
+                )}  # fmt: skip
+                new = self._add(known, (text for text in each["contents"] if text not in held))
+                added.append({"entityName": name, "addedObservations": new})
             self._make_room()
         return added
 
     def delete_entities(self, names: Sequence[str]) -> list[str]:
         """Delete entities with all they hold and their relations; the names that were not there."""
-        _check_list("entityNames", names)
-        for at, name in enumerate(names):
-            _check_text(f"entityNames[{at}]", name)
         with self._write() as connection:
-            missing = [name for name in names if not self._has_entity(name)]
-            # what hangs on an entity is seen only while the entity is
+            missing = [name for name in names if self._entity_id(name) is None]
+            # nothing else to stamp: what hangs on an entity is seen only while the entity is
             connection.execute(
-                "UPDATE entities SET (deleted_market_time, deleted_wall_time) = (SELECT * FROM present) WHERE id IN "
-                "(SELECT id FROM seen_entities WHERE name IN (SELECT value FROM json_each(?)))",
-                (json.dumps(list(names)),),
+                "UPDATE entities SET (deleted_market_time, deleted_wall_time) = (SELECT * FROM present) "
+                "WHERE id IN (SELECT id FROM seen_entities WHERE name IN (SELECT value FROM json_each(?)))",
+                (_listed(names),),
             )
         return missing
 
     def delete_observations(self, deletions: Sequence[Deletion]) -> tuple[int, list[str]]:
         """Delete observations by their whole text; how many there were, and the entities that were not there."""
-        _check_list("deletions", deletions)
-        for at, each in enumerate(deletions):
-            _check_text(f"deletions[{at}].entityName", each["entityName"])
-            _check_observations(f"deletions[{at}].observations", each["observations"])
-        deleted = 0
-        missing = []
+        deleted, missing = 0, []
         with self._write() as connection:
             for each in deletions:
-                if not self._has_entity(each["entityName"]):
+                if self._entity_id(each["entityName"]) is None:
                     missing.append(each["entityName"])
-                for text in dict.fromkeys(each["observations"]):
-                    deleted += min(1, connection.execute(
-                        "UPDATE observations SET (deleted_market_time, deleted_wall_time) = (SELECT * FROM present) "
-                        "WHERE id IN (SELECT id FROM seen_observations WHERE name = ? AND text = ?)",
-                        (each["entityName"], text),
-                    ).rowcount)  # fmt: skip
+                gone = connection.execute(
+                    "UPDATE observations SET (deleted_market_time, deleted_wall_time) = (SELECT * FROM present) "
+                    "WHERE id IN (SELECT id FROM seen_observations "
+                    "WHERE name = ? AND text IN (SELECT value FROM json_each(?))) RETURNING text",
+                    (each["entityName"], _listed(each["observations"])),
+                )
+                deleted += len(set(gone))
         return deleted, missing
 
     def delete_relations(self, relations: Sequence[Relation]) -> int:
         """Delete relations; how many there were."""
-        _check_relations(relations)
         deleted = 0
         with self._write() as connection:
             for each in relations:
-                deleted += min(1, connection.execute(
-                    "UPDATE relations SET (deleted_market_time, deleted_wall_time) = (SELECT * FROM present) WHERE id IN "
-                    "(SELECT id FROM seen_relations WHERE from_name = ? AND to_name = ? AND relation_type = ?)",
+                gone = connection.execute(
+                    "UPDATE relations SET (deleted_market_time, deleted_wall_time) = (SELECT * FROM present) "
+                    "WHERE id IN (SELECT id FROM seen_relations "
+                    "WHERE from_name = ? AND to_name = ? AND relation_type = ?)",
                     (each["from"], each["to"], each["relationType"]),
-                ).rowcount)  # fmt: skip
+                )
+                deleted += gone.rowcount > 0
         return deleted
+
+    def read_graph(self) -> Graph:
+        """The whole graph, or its newest part where it is too large for an answer."""
+        with self._read() as connection:
+            return _answer(connection, None)
+
+    def search_nodes(self, query: str) -> Graph:
+        """The entities that have each word of `query` somewhere: in the name, the type or an observation.
+
+        A word is any part of a text, whatever its case; signs are text like any other. No word: the whole graph.
+        """
+        with self._read() as connection:
+            names: set[str] | None = None
+            said: set[int] = set()
+            for word in set(query.split()):
+                entities, observations = _holding(connection, word)
+                names = entities if names is None else names & entities
+                said |= observations
+            return _answer(connection, names, said)
+
+    def open_nodes(self, names: Sequence[str]) -> Graph:
+        """The entities of these names; a name that is not there is left out."""
+        with self._read() as connection:
+            return _answer(connection, names)
+
+    def _entity_id(self, name: str) -> int | None:
+        row = self._connection.execute("SELECT min(id) FROM seen_entities WHERE name = ?", (name,)).fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def _known_id(self, name: str) -> int:
+        found = self._entity_id(name)
+        if found is None:
+            raise Refused("unknown_entity", f"there is no entity {shown(name)}; create_entities makes one")
+        return found
+
+    def _add(self, entity_id: int, texts: Iterable[str]) -> list[str]:
+        new = list(dict.fromkeys(texts))
+        self._connection.executemany(
+            "INSERT INTO observations (entity_id, text, market_time, wall_time) "
+            "SELECT ?, ?, market_time, wall_time FROM present",
+            [(entity_id, text) for text in new],
+        )
+        return new
+
+    def _make_room(self) -> None:
+        """Hold the file to ROWS_MAX: what is deleted goes for good; else Refused `graph_full`."""
+        connection = self._connection
+        count = (
+            "SELECT (SELECT count(*) FROM entities) + (SELECT count(*) FROM observations) "
+            "+ (SELECT count(*) FROM relations)"
+        )
+        if connection.execute(count).fetchone()[0] <= ROWS_MAX:
+            return
+        for table in ("relations", "observations", "entities"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE deleted_market_time <= (SELECT market_time FROM present)"  # noqa: S608
+            )
+        if connection.execute(count).fetchone()[0] > ROWS_MAX:
+            raise Refused(
+                "graph_full",
+                f"with this the graph would have over {ROWS_MAX:,} entities, observations and relations; nothing was "
+                "written; delete what is out of date, or say less",
+            )
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._explained(), turn(self._turns), self._one_at_a_time, self._transaction("BEGIN IMMEDIATE"):
+            yield self._connection
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._explained(), self._one_at_a_time, self._transaction("BEGIN"):
+            yield self._connection
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        connection = self._connection
+        moment = (_stamp(self._clock.now()), _stamp(self._clock.wall()))
+        connection.execute(begin)
+        try:
+            connection.execute("UPDATE present SET market_time = ?, wall_time = ?", moment)
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # some failures of SQLite have rolled back already
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if "locked" in str(error):
+                raise StoreBusy(f"another program holds {self.path.name} locked; nothing was written") from error
+            raise StoreUnusable(f"the memory {self.path}: {error}; check the file, its folder and the disk") from error
+        except OSError as error:
+            raise StoreUnusable(f"the memory {self.path}: {error.strerror or error}") from error
+
+
+def _stamp(moment: datetime) -> str:
+    """Text that sorts as time does."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _listed(texts: Collection[str] | Collection[int]) -> str:
+    return json.dumps(list(texts), ensure_ascii=False)
+
+
+def _holding(connection: sqlite3.Connection, word: str) -> tuple[set[str], set[int]]:
+    """The names of the entities that have `word` somewhere, and the ids of the observations that do."""
+    if len(word) < 3:  # the index knows three characters and more
+        named = "SELECT name FROM seen_entities WHERE holds(name, ?1) OR holds(entity_type, ?1)"
+        said = "SELECT id, name FROM seen_observations WHERE holds(text, ?1)"
+    else:
+        named = (
+            "SELECT name FROM seen_entities WHERE id IN (SELECT rowid FROM entity_words WHERE entity_words MATCH ?1)"
+        )
+        said = (
+            "SELECT id, name FROM seen_observations "
+            "WHERE id IN (SELECT rowid FROM observation_words WHERE observation_words MATCH ?1)"
+        )
+        word = '"' + word.replace('"', '""') + '"'
+    observations = connection.execute(said, (word,)).fetchall()
+    names = {name for (name,) in connection.execute(named, (word,))}
+    return names | {name for _, name in observations}, {each for each, _ in observations}
+
+
+def _answer(connection: sqlite3.Connection, names: Collection[str] | None, first: Collection[int] = ()) -> Graph:
+    """Those of `names` that are there (None: all) with what hangs on them, held to the size of an answer.
+
+    Where it is cut the newest stays, and of the observations those in `first` before others.
+    """
+    heads = _Part("entities", ANSWER_CHARS_MAX * 2 // 5, ANSWER_ENTITIES_MAX, texts=2, around=42)
+    query = (
+        "SELECT min(id), name, entity_type FROM seen_entities "
+        "WHERE ?1 IS NULL OR name IN (SELECT value FROM json_each(?1)) GROUP BY name ORDER BY min(id) DESC"
+    )
+    heads.take(connection.execute(query, (None if names is None else _listed(names),)))
+    found = _listed([name for _, name, _ in heads.rows])
+    relations = _Part("relations", ANSWER_CHARS_MAX * 2 // 5, ANSWER_RELATIONS_MAX, texts=3, around=32)
+    query = (
+        "SELECT min(id), from_name, to_name, relation_type FROM seen_relations "
+        "WHERE from_name IN (SELECT value FROM json_each(?1)) OR to_name IN (SELECT value FROM json_each(?1)) "
+        "GROUP BY from_name, to_name, relation_type ORDER BY min(id) DESC"
+    )
+    relations.take(connection.execute(query, (found,)))
+    said = _Part("observations", ANSWER_CHARS_MAX - heads.chars - relations.chars, ROWS_MAX, texts=1, around=1)
+    query = (
+        "SELECT id, text, name FROM seen_observations WHERE name IN (SELECT value FROM json_each(?1)) "
+        "ORDER BY id IN (SELECT value FROM json_each(?2)) DESC, id DESC"
+    )
+    said.take(connection.execute(query, (found, _listed(first))))
+    texts: dict[str, dict[str, None]] = {name: {} for _, name, _ in heads.rows}
+    for _, text, name in said.rows:
+        texts[name][text] = None
+    graph: Graph = {
+        "entities": [{"name": name, "entityType": of, "observations": list(texts[name])} for _, name, of in heads.rows],
+        "relations": [{"from": start, "to": end, "relationType": of} for _, start, end, of in relations.rows],
+    }
+    if cuts := [part.cut for part in (heads, relations, said) if part.cut]:
+        graph["note"] = (
+            f"this answer is cut and shows the newest: {', '.join(cuts)}; search_nodes with words of what you look "
+            "for, or open_nodes with fewer names, shows others"
+        )
+    return graph
+
+
+class _Part:
+    """One kind of row in an answer: the first rows that fit, in the order of their making, and how many there were.
+
+    A row is its id and its texts; JSON puts `around` characters around them.
+    """
+
+    def __init__(self, what: str, chars_max: int, rows_max: int, *, texts: int, around: int) -> None:
+        self._what, self._chars_max, self._rows_max = what, chars_max, rows_max
+        self._texts, self._around = slice(1, 1 + texts), around
+        self.rows: list[tuple[Any, ...]] = []
+        self.chars = 0
+        self.cut = ""
+
+    def take(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        total, is_full = 0, False
+        for row in rows:
+            total += 1
+            if is_full:
+                continue
+            chars = self._around + sum(len(json.dumps(text, ensure_ascii=False)) for text in row[self._texts])
+            is_full = len(self.rows) == self._rows_max or self.chars + chars > self._chars_max
+            if not is_full:
+                self.rows.append(row)
+                self.chars += chars
+        self.rows.sort()
+        if is_full:
+            self.cut = f"{len(self.rows):,} of {total:,} {self._what}"

@@ -32,7 +32,6 @@ from model_clients.rulebooks.trend import Trend
 from model_clients.rulebooks.value import Value
 from values.errors import BadSetting
 
-RulebookName = Literal["value", "macro", "trend", "beta"]
 RULEBOOKS: Mapping[str, Rulebook] = {rules.name: rules for rules in (Value(), Macro(), Trend(), Beta())}
 
 CHARS_PER_TOKEN = 4
@@ -41,12 +40,12 @@ CONTEXT_TOKENS = 1_000_000
 
 
 class HouseModel(ChatCompletionClient):
-    """Rule-based chat completions by one rulebook. Holds counts of tokens and nothing of any conversation.
+    """Rule-based chat completions by one of RULEBOOKS. Holds counts of tokens and nothing of any conversation.
 
     Raises BadSetting for a rulebook that does not exist.
     """
 
-    def __init__(self, rulebook: RulebookName) -> None:
+    def __init__(self, rulebook: str) -> None:
         if rulebook not in RULEBOOKS:
             raise BadSetting("rulebook", rulebook, ", ".join(RULEBOOKS))
         self._rules = RULEBOOKS[rulebook]

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
 
-from research.provider import WINDOWS, Freshness, Hit
+from research.provider import WINDOWS, Freshness, Hit, SearchUnavailable
 from values.clock import iso
+from values.errors import VenueUnavailable
 from values.instrument import Instrument
 from venues.cascade import EPOCH
 from venues.simulated import Jump, SimulatedVenue
@@ -86,9 +87,20 @@ class SimulatedSearch:
     async def news(self, query: str, count: int, freshness: Freshness | None, now: datetime) -> tuple[Hit, ...]:
         """Headlines on what `query` names (symbols, names, sectors, or the market), newest first, a year back at most.
 
-        A move of a whole sector is told once, of the instrument named that moved most. Raises VenueUnavailable
+        A move of a whole sector is told once, of the instrument named that moved most. Raises SearchUnavailable
         outside the simulated market's years.
         """
+        try:
+            told = self._told(query, freshness, now)
+        except VenueUnavailable as error:
+            raise SearchUnavailable(f"{error}") from error
+        newest = sorted(told, reverse=True)[:count]
+        return tuple(_headline(*told[each]) for each in newest)
+
+    def _told(
+        self, query: str, freshness: Freshness | None, now: datetime
+    ) -> dict[tuple[datetime, str], tuple[Instrument, Jump]]:
+        """By time and whose it was: the jump, and the instrument that it is told of."""
         start = max(EPOCH, now - WINDOWS[freshness or _LONGEST])
         told: dict[tuple[datetime, str], tuple[Instrument, Jump]] = {}
         for instrument in _named(query, self._venue.instruments()):
@@ -97,8 +109,7 @@ class SimulatedSearch:
                 known = told.get((jump.time, whose))
                 if known is None or abs(jump.size) > abs(known[1].size):
                     told[jump.time, whose] = instrument, jump
-        newest = sorted(told, reverse=True)[:count]
-        return tuple(_headline(*told[each]) for each in newest)
+        return told
 
 
 def _named(query: str, instruments: Sequence[Instrument]) -> list[Instrument]:

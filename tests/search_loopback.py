@@ -31,7 +31,7 @@ WEB = {
             {
                 "title": "<strong>NVIDIA</strong> &amp; the data centre",
                 "url": "https://example.com/nvidia?a=1&b=2",
-                "description": "Revenue of <strong>NVIDIA</strong> rose while R&amp;D &lt; 10 % of it &#x27;stayed&#x27;.",
+                "description": "Revenue of <strong>NVIDIA</strong> rose; R&amp;D stayed &lt; 10 % of &#x27;it&#x27;.",
                 "page_age": "2026-03-01T14:30:00",
                 "age": "1 day ago",
                 "language": "en",
@@ -60,7 +60,12 @@ NEWS = {
             "age": "2 hours ago",
             "page_age": "2026-03-02T13:00:00",
             "source": {"name": "News Daily", "url": "https://news.example.com"},
-            "meta_url": {"scheme": "https", "netloc": "news.example.com", "hostname": "news.example.com", "path": "› c"},
+            "meta_url": {
+                "scheme": "https",
+                "netloc": "news.example.com",
+                "hostname": "news.example.com",
+                "path": "› c",
+            },
         },
         {
             "type": "news_result",
@@ -90,10 +95,11 @@ Reply = Callable[["Handler"], None]
 def answer(body: object, status: int = 200, **headers: str) -> Reply:
     """`body` as JSON, or as it is where it is bytes. Underscores in header names stand for hyphens."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    usual = {"Content_Type": "application/json", "Content_Length": str(len(content))}
 
     def reply(handler: Handler) -> None:
         handler.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+        for name, value in (usual | headers).items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(content)
@@ -110,6 +116,16 @@ def error(status: int, code: str, **headers: str) -> Reply:
 def cut_short(body: object) -> Reply:
     """JSON that ends before it should, in a whole HTTP message."""
     return answer(json.dumps(body).encode()[:-20])
+
+
+def raw(content: bytes) -> Reply:
+    """`content` in place of an HTTP message."""
+
+    def reply(handler: Handler) -> None:
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    return reply
 
 
 def redirect(location: str) -> Reply:
@@ -134,15 +150,14 @@ def drip(handler: Handler) -> None:
 def reset(handler: Handler) -> None:
     """Break the connection with a reset instead of an answer."""
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.connection.shutdown(socket.SHUT_RD)
+    handler.rfile.close()
+    handler.connection.close()
     handler.close_connection = True
-    handler.was_reset = True
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine: SearchLoopback
-    was_reset = False
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -151,12 +166,6 @@ class Handler(BaseHTTPRequestHandler):
             self.engine.take(asked)(self)
         except ConnectionError:
             self.close_connection = True  # the client has seen enough
-
-    def finish(self) -> None:
-        if self.was_reset:
-            self.connection.close()
-        else:
-            super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:
         """The test reads `requests` instead."""

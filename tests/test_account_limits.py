@@ -386,6 +386,19 @@ class TestDailyLoss:
         record_values(store, market, 4)
         assert self.halted(george)
 
+    def test_resume_forgives_the_loss_also_while_a_holding_has_no_price(
+        self, george: Account, store: Store, venue: ShelfVenue, market: Market
+    ) -> None:
+        record_values(store, market, 1)
+        venue.prices["AAPL"] = Decimal(100)
+        record_values(store, market, 2)
+        assert self.halted(george)
+        del venue.prices["AAPL"]
+        ask(store, market, "resume", "george")
+        venue.prices["AAPL"] = Decimal(100)
+        george.sell_shares("AAPL", 1, "")
+        assert not self.halted(george)
+
     def test_an_account_without_the_limit_and_a_baseline_are_never_halted(
         self, store: Store, venue: ShelfVenue, market: Market, warren: Account
     ) -> None:

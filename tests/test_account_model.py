@@ -174,7 +174,9 @@ class AccountLife(RuleBasedStateMachine):
         self.price(symbol, price)
 
     def price(self, symbol: str, units: int) -> None:
-        self.model.prices[symbol] = max(2, min(units, 10**14))
+        held = self.model.held.get(symbol, 0)
+        most = 10**25 // held if held else 10**14  # a thousand million USD: more could not be booked
+        self.model.prices[symbol] = max(2, min(units, most, 10**14))
         self.venue.prices[symbol] = Decimal(self.model.prices[symbol]).scaleb(-8)
 
     def fitting(self, symbol: str) -> int:

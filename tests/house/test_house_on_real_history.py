@@ -35,7 +35,7 @@ async def run(
 ) -> PaperBook:
     """One session a cycle, trading and rebalancing by turns, under the persona's own limits."""
     book = PaperBook(PaperMarket(bars, cycles[0], interval), dict(persona.limits))
-    bench, model = PaperBench(book), HouseModel(persona.rulebook)  # type: ignore[arg-type]
+    bench, model = PaperBench(book), HouseModel(persona.rulebook)
     for at, cycle in enumerate(cycles):
         book.market.now = cycle
         await run_session(model, bench, task_text(book, "rebalance" if at % 2 else "trade"))

@@ -8,12 +8,12 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_clients.house import HouseModel, RulebookName
+from model_clients.house import HouseModel
 from tests.house.paper_floor import PaperBench, PaperBook, PaperFill, run_session, task_text
 from tests.house.paper_market import START, PaperMarket, days_of, zigzag
 from values.money import ZERO
 
-RULEBOOKS: tuple[RulebookName, ...] = ("value", "macro", "trend", "beta")
+RULEBOOKS: tuple[str, ...] = ("value", "macro", "trend", "beta")
 BARS = 45
 SHAPES = {
     "SPY": zigzag(1, 1.1, BARS, 0.003), "GLD": zigzag(1, 1.02, BARS, 0.003), "AAA": zigzag(1, 1.3, BARS, 0.01),
@@ -54,7 +54,7 @@ def floor(level: Decimal, cash: Decimal, kept: dict[str, str | None], held: dict
     today=st.integers(0, 3),
 )
 async def test_no_order_ever_exceeds_cash_or_limits(
-    rulebook: RulebookName,
+    rulebook: str,
     level: Decimal,
     cash: Decimal,
     kept: dict[str, str | None],
@@ -103,6 +103,21 @@ async def test_the_proceeds_of_a_sale_pay_for_the_purchase_after_it() -> None:
     sides = [fill.side for fill in book.fills]
     assert sides[0] == "sell"
     assert "buy" in sides
+
+
+async def test_a_sale_counts_against_the_number_of_orders() -> None:
+    for most, sides in (("1", ["sell"]), ("2", ["sell", "buy"])):
+        book = floor(Decimal(10), Decimal(9000), {"max_trades_per_session": most}, {"CCC": 40})
+        closing = await run_session(HouseModel("trend"), PaperBench(book), task_text(book))
+        assert [fill.side for fill in book.fills] == sides
+        assert "the number of orders is used up" in closing
+
+
+async def test_one_share_may_cost_up_to_half_as_much_again_as_was_to_be_spent() -> None:
+    for level, bought in ((Decimal(2400), True), (Decimal(2600), False)):
+        book = floor(level, Decimal(10_000), {}, {})
+        await run_session(HouseModel("macro"), PaperBench(book), task_text(book))
+        assert ("AAA" in book.holdings) == bought, book.fills
 
 
 async def test_shares_are_bought_whole_and_coins_in_parts() -> None:

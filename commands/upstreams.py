@@ -1,0 +1,182 @@
+"""The services that settings make real, each asked one question by `doctor --online`: is it there, and does the key do?
+
+An answer is a Finding. No key, no address with a password in it and nothing that a service says gets into one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from pydantic import Field, SecretStr
+
+from commands.checks import Finding
+from values.settings import StoreSettings
+
+DEADLINE_S = 10.0
+ANSWER_BYTES_MAX = 8_000_000
+OPENAI_URL = "https://api.openai.com/v1"
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+
+
+class UpstreamSettings(StoreSettings):
+    """What the doctor needs to ask each service."""
+
+    model: str = Field("house", description="the model that every trader uses")
+    openai_api_key: SecretStr | None = Field(None, description="the key for `openai/NAME`")
+    openai_base_url: str = Field(OPENAI_URL, description="where `openai/NAME` is asked")
+    ollama_base_url: str = Field("http://127.0.0.1:11434/v1", description="where `ollama/NAME` is asked")
+    brave_api_key: SecretStr | None = Field(None, description="a key of Brave Search, which makes live searches real")
+    brave_base_url: str = Field("https://api.search.brave.com", description="where Brave Search is reached")
+    pushover_user: SecretStr | None = Field(
+        None, description="your Pushover user key; with the token, pushes reach you"
+    )
+    pushover_token: SecretStr | None = Field(None, description="the token of your Pushover application")
+    pushover_base_url: str = Field("https://api.pushover.net", description="where Pushover's API is")
+
+
+Requested = tuple[str, str, dict[str, str], dict[str, str]]
+"""Method, path below the base URL, headers, and fields: a GET's parameters or a POST's form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One service. `variables` make it work, `skipped` says why it is not asked, `is_its` knows its answer's JSON."""
+
+    name: str
+    variables: str
+    base_url: Callable[[UpstreamSettings], str]
+    skipped: Callable[[UpstreamSettings], str | None]
+    request: Callable[[UpstreamSettings], Requested]
+    is_its: Callable[[dict[str, Any]], bool]
+
+
+def _no_openai(settings: UpstreamSettings) -> str | None:
+    is_its_own = settings.openai_base_url.rstrip("/") == OPENAI_URL
+    return "no key" if is_its_own and settings.openai_api_key is None else None
+
+
+def _openai(settings: UpstreamSettings) -> Requested:
+    key = settings.openai_api_key
+    return "GET", "models", {} if key is None else {"Authorization": f"Bearer {_plain(key)}"}, {}
+
+
+def _brave(settings: UpstreamSettings) -> Requested:
+    headers = {"X-Subscription-Token": _plain(settings.brave_api_key), "Accept": "application/json"}
+    return "GET", "res/v1/web/search", headers, {"q": "market", "count": "1"}
+
+
+def _pushover(settings: UpstreamSettings) -> Requested:
+    form = {"token": _plain(settings.pushover_token), "user": _plain(settings.pushover_user)}
+    return "POST", "1/users/validate.json", {}, form
+
+
+UPSTREAMS: Sequence[Upstream] = (
+    Upstream(
+        "openai",
+        "OPENAI_API_KEY and OPENAI_BASE_URL",
+        lambda given: given.openai_base_url,
+        _no_openai,
+        _openai,
+        lambda said: isinstance(said.get("data"), list),
+    ),
+    Upstream(
+        "ollama",
+        "OLLAMA_BASE_URL",
+        lambda given: given.ollama_base_url,
+        lambda given: None if given.model.startswith("ollama/") else "MODEL is no ollama/NAME",
+        lambda _: ("GET", "models", {}, {}),
+        lambda said: "data" in said,
+    ),
+    Upstream(
+        "brave",
+        "BRAVE_API_KEY and BRAVE_BASE_URL",
+        lambda given: given.brave_base_url,
+        lambda given: None if given.brave_api_key else "no key",
+        _brave,
+        lambda said: said.get("type") == "search",
+    ),
+    Upstream(
+        "pushover",
+        "PUSHOVER_USER, PUSHOVER_TOKEN and PUSHOVER_BASE_URL",
+        lambda given: given.pushover_base_url,
+        lambda given: None if given.pushover_user and given.pushover_token else "no key",
+        _pushover,
+        lambda said: said.get("status") == 1,
+    ),
+)
+
+
+async def ask_all(settings: UpstreamSettings, deadline_s: float = DEADLINE_S) -> list[Finding]:
+    """Every service's answer, asked at once, in the order of the table."""
+    return list(await asyncio.gather(*(_answer(each, settings, deadline_s) for each in UPSTREAMS)))
+
+
+async def _answer(upstream: Upstream, settings: UpstreamSettings, deadline_s: float) -> Finding:
+    if why := upstream.skipped(settings):
+        return Finding("note", upstream.name, f"skipped: {why}")
+    look = f"look at {upstream.variables}"
+    host = "its address"
+    try:
+        host = urlsplit(upstream.base_url(settings)).hostname or host
+        async with asyncio.timeout(deadline_s):
+            status, body = await _ask(upstream, settings, is_near=host in _THIS_MACHINE)
+    except TimeoutError:
+        return Finding(
+            "FAIL", upstream.name, f"{host} did not answer within {deadline_s:g} s", f"check the network; {look}"
+        )
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        return Finding(
+            "FAIL", upstream.name, f"{host} can't be reached ({type(error).__name__})", f"check the network; {look}"
+        )
+    if status == 200 and _is_its(upstream, body):
+        return Finding("ok", upstream.name, f"{host} answers, and takes what is set")
+    if status == 429:
+        return Finding(
+            "warn", upstream.name, f"{host} gets too many requests for this key", "wait, or look at its plan"
+        )
+    if status >= 500:
+        return Finding("FAIL", upstream.name, f"{host} failed on its side (status {status})", "try again later")
+    if status in (400, 401, 403, 422):
+        return Finding("FAIL", upstream.name, f"{host} refuses the key (status {status})", look)
+    return Finding("FAIL", upstream.name, f"{host} gave an answer that is not the service's (status {status})", look)
+
+
+async def _ask(upstream: Upstream, settings: UpstreamSettings, *, is_near: bool) -> tuple[int, bytes]:
+    """Status and body, cut at ANSWER_BYTES_MAX; no proxy leads back to this machine."""
+    method, path, headers, fields = upstream.request(settings)
+    url = f"{upstream.base_url(settings).rstrip('/')}/{path}"
+    async with (
+        httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=not is_near) as client,
+        client.stream(
+            method,
+            url,
+            headers=headers,
+            params=fields if method == "GET" else None,
+            data=fields if method == "POST" else None,
+        ) as response,
+    ):
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > ANSWER_BYTES_MAX:
+                break
+        return response.status_code, bytes(body)
+
+
+def _is_its(upstream: Upstream, body: bytes) -> bool:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and upstream.is_its(said)
+
+
+def _plain(key: SecretStr | None) -> str:
+    assert key is not None
+    return key.get_secret_value()

@@ -1,0 +1,221 @@
+"""One chat completions endpoint over HTTP: asked within a deadline, and asked again where that can help.
+
+Keeps one pool of at most 100 connections until `close`. The key goes into one request header and into no sentence,
+log or repr. Declines redirects, answers over 8 MB, and asking twice for an answer that had begun: it may be charged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+
+from model_clients.failures import BadReply, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
+from model_clients.patience import Patience
+from model_clients.replies import EventData, StreamedReply, Unreadable, error_text, read_json
+from values.errors import BadSetting
+
+logger = logging.getLogger("floor.models")
+
+TRIES = 3
+CONNECTIONS_MAX = 100
+IDLE_S = 30.0
+ANSWER_BYTES_MAX = 8_000_000
+ERROR_BYTES_MAX = 16_000
+QUOTED_CHARS_MAX = 300
+_KEY = re.compile(r"[!#-&(-\[\]-~]+")
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+
+
+class Endpoint:
+    """`{base_url}/chat/completions`, asked for `model`. Close it in the event loop that used it.
+
+    Raises BadSetting for a base URL, key or timeout that can't be used.
+    """
+
+    def __init__(
+        self, model: str, base_url: str, api_key: SecretStr | None, timeout_s: float, patience: Patience
+    ) -> None:
+        url = checked_url(base_url)
+        check_key(api_key)
+        if not timeout_s > 0:
+            raise BadSetting("timeout_s", timeout_s, "seconds, more than 0")
+        self._url = f"{url}/chat/completions"
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._patience = patience
+        self.where = self._hidden(f"{model} at {url}")
+        self._http = httpx2.AsyncClient(
+            # the call's own deadline covers connecting, waiting for a free connection, sending and reading
+            timeout=None,
+            limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=IDLE_S),
+            follow_redirects=False,
+            trust_env=url.host not in _THIS_MACHINE,  # no proxy leads back to this machine
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def ask(self, body: bytes, on_text: Callable[[str], None] | None) -> dict[str, Any]:
+        """The chat completion object that answers a request. `on_text` gets the texts of a stream as they come.
+
+        Ends within the timeout, waits included. Raises ModelFailed.
+        """
+        deadline = self._patience.monotonic() + self._timeout_s
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with asyncio.timeout(deadline - self._patience.monotonic()):
+                    return await self._try(body, on_text)
+            except TimeoutError:
+                raise ModelUnavailable(self._sentence(f"did not answer within {self._timeout_s:g} s")) from None
+            except Unreadable as wrong:
+                raise self.bad_reply(wrong) from None
+            except _TryAgain as again:
+                wait_s = self._patience.wait_s(tries, again.retry_after)
+                if tries == TRIES:
+                    raise type(again.failure)(f"{again.failure}; tried {TRIES} times") from None
+                if wait_s >= deadline - self._patience.monotonic():
+                    limits = f"the next try would be {wait_s:.1f} s away, and a call may take {self._timeout_s:g} s"
+                    raise type(again.failure)(f"{again.failure}; {limits}") from None
+                logger.warning("%s; trying again in %.1f s", again.failure, wait_s)
+            await self._patience.sleep(wait_s)
+
+    def bad_reply(self, wrong: Unreadable) -> BadReply:
+        return BadReply(self._sentence(f"gave no chat completion: {wrong.what}", wrong.found))
+
+    async def _try(self, body: bytes, on_text: Callable[[str], None] | None) -> dict[str, Any]:
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        if self._api_key is not None:
+            headers["authorization"] = f"Bearer {self._api_key.get_secret_value()}"
+        request = self._http.build_request("POST", self._url, content=body, headers=headers)
+        try:
+            response = await self._http.send(request, stream=True)
+        except httpx2.TransportError as error:
+            what = "can't be reached; is it running?" if isinstance(error, httpx2.ConnectError) else "hung up"
+            raise _TryAgain(ModelUnavailable(self._sentence(what, _words(error))), None) from None
+        try:
+            if not response.is_success:
+                raise await self._failure(response)
+            return await _read(response, on_text)
+        except httpx2.RequestError as error:
+            raise ModelUnavailable(self._sentence("broke off in the middle of its answer", _words(error))) from None
+        finally:
+            await response.aclose()
+
+    async def _failure(self, response: httpx2.Response) -> Exception:
+        """What a status other than success means."""
+        status = response.status_code
+        if response.is_redirect:
+            return RequestRefused(self._sentence(f"redirects ({status}), which is not followed; mend the base URL"))
+        if status in (401, 403):  # such answers quote the key, in part or masked
+            return RequestRefused(self._sentence(f"refuses the API key ({status}); check the key and what it may use"))
+        detail, code = await _error_of(response)
+        if code == "insufficient_quota":
+            return RateLimited(self._sentence("has no quota left for this key; check plan and billing", detail))
+        if status == 404:
+            return RequestRefused(self._sentence("is not there (404); check the model's name and the base URL", detail))
+        failure: ModelFailed
+        if status == 429:
+            failure = RateLimited(self._sentence("takes no more requests for now (429)", detail))
+        elif status == 408 or status >= 500:
+            failure = ModelUnavailable(self._sentence(f"failed ({status})", detail))
+        else:
+            return RequestRefused(self._sentence(f"refuses the request ({status})", detail))
+        return _TryAgain(failure, response.headers.get("retry-after"))
+
+    def _sentence(self, what: str, quoted: object = "") -> str:
+        """Which model, where, what happened; then what the server said, without the key and cut short."""
+        if quoted == "":
+            return f"{self.where} {what}"
+        text = self._hidden(ascii(quoted))
+        return f"{self.where} {what}: {text if len(text) <= QUOTED_CHARS_MAX else text[:QUOTED_CHARS_MAX] + '…'}"
+
+    def _hidden(self, text: str) -> str:
+        return text if self._api_key is None else text.replace(self._api_key.get_secret_value(), "[key]")
+
+
+class _TryAgain(Exception):
+    """A failure that another try may not meet; `failure` is what to raise when there is none."""
+
+    def __init__(self, failure: ModelFailed, retry_after: str | None) -> None:
+        self.failure = failure
+        self.retry_after = retry_after
+
+
+def check_key(key: SecretStr | None, name: str = "api_key") -> None:
+    """Raises BadSetting, under `name`, for a key that no header can carry."""
+    if key is not None and not _KEY.fullmatch(key.get_secret_value()):
+        raise BadSetting(name, "[secret]", "one line of ASCII without spaces or quotes")
+
+
+def checked_url(base_url: str, name: str = "base_url") -> httpx2.URL:
+    """The base URL without a slash at its end. Raises BadSetting, under `name`, for one that can't be used."""
+    allowed = "an address such as https://api.openai.com/v1, without user, query or fragment"
+    try:
+        url = httpx2.URL(base_url.strip().rstrip("/"))
+    except httpx2.InvalidURL:
+        raise BadSetting(name, "[unreadable]", allowed) from None
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        raise BadSetting(name, f"{url.scheme}://{url.host}", allowed)
+    return url
+
+
+async def _read(response: httpx2.Response, on_text: Callable[[str], None] | None) -> dict[str, Any]:
+    """The chat completion object, streamed or whole: some servers don't stream, whatever they are asked."""
+    is_stream = on_text is not None and response.headers.get("content-type", "").startswith("text/event-stream")
+    events, streamed = EventData(), StreamedReply()
+    whole: list[bytes] = []
+    size = 0
+
+    def take(data: bytes) -> None:
+        text = streamed.add(data)
+        if text and on_text is not None:
+            on_text(text)
+
+    async with aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > ANSWER_BYTES_MAX:
+                raise Unreadable(f"the answer is larger than {ANSWER_BYTES_MAX:,} bytes")
+            if not is_stream:
+                whole.append(chunk)
+                continue
+            for data in events.feed(chunk):
+                take(data)
+            if streamed.is_done:
+                return streamed.whole()
+    if not is_stream:
+        return read_json(b"".join(whole))
+    for data in events.end():
+        take(data)
+    return streamed.whole()
+
+
+async def _error_of(response: httpx2.Response) -> tuple[object, object]:
+    """What an error answer says and its code, from as much of it as a sentence needs."""
+    body = b""
+    try:
+        async with aclosing(response.aiter_bytes()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > ERROR_BYTES_MAX:
+                    break
+        parsed = read_json(body)
+    except httpx2.RequestError:  # the status alone says what to do
+        return "", None
+    except Unreadable as wrong:
+        return wrong.found, None
+    error = parsed.get("error")
+    return error_text(parsed), error.get("code") if isinstance(error, dict) else None
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

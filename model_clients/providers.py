@@ -1,0 +1,64 @@
+"""Which client a name stands for: `openai/NAME` or `ollama/NAME`, each made only when it is asked for.
+
+A provider is one line of PROVIDERS and its settings. The rule-based `house` is no provider: it needs no settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from autogen_core.models import ChatCompletionClient
+from pydantic import Field, SecretStr
+
+from values.errors import BadSetting
+from values.settings import StoreSettings
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class ModelSettings(StoreSettings):
+    """What a process that asks language models needs."""
+
+    model: str = Field("house", description="the model that every trader uses: `house`, `openai/NAME` or `ollama/NAME`")
+    openai_api_key: SecretStr | None = Field(None, description="the key for `openai/NAME`")
+    openai_base_url: str = Field(
+        OPENAI_URL,
+        description="where `openai/NAME` is asked: any server of that format; with another, the key is optional",
+    )
+    ollama_base_url: str = Field("http://127.0.0.1:11434/v1", description="where `ollama/NAME` is asked")
+
+
+def client_for(model: str, settings: ModelSettings) -> ChatCompletionClient:
+    """A new client for `provider/NAME`, to be closed by the caller. NAME may have slashes.
+
+    Raises BadSetting for a name without a known provider, and for a setting of the provider that can't be used.
+    """
+    provider, _, name = model.partition("/")
+    make = PROVIDERS.get(provider)
+    if make is None or not name:
+        raise BadSetting("MODEL", model, f"house, or {' or '.join(f'{each}/NAME' for each in PROVIDERS)}")
+    return make(name, settings)
+
+
+def _openai(name: str, settings: ModelSettings) -> ChatCompletionClient:
+    from model_clients.chat_completions import ChatCompletionsClient
+    from model_clients.endpoint import check_key, checked_url
+
+    url, key = str(checked_url(settings.openai_base_url, "OPENAI_BASE_URL")), settings.openai_api_key
+    check_key(key, "OPENAI_API_KEY")
+    if key is None and url == OPENAI_URL:
+        raise BadSetting(
+            "OPENAI_API_KEY", None, "a key of OpenAI, or OPENAI_BASE_URL set to another server of its format"
+        )
+    return ChatCompletionsClient(name, base_url=url, api_key=key)
+
+
+def _ollama(name: str, settings: ModelSettings) -> ChatCompletionClient:
+    from model_clients.chat_completions import ChatCompletionsClient
+    from model_clients.endpoint import checked_url
+
+    url = str(checked_url(settings.ollama_base_url, "OLLAMA_BASE_URL"))
+    return ChatCompletionsClient(name, base_url=url, api_key=None)
+
+
+PROVIDERS: Mapping[str, Callable[[str, ModelSettings], ChatCompletionClient]] = {"openai": _openai, "ollama": _ollama}
