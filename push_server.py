@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field
 
 from database import Actor, Store, read_account
 from push.outbox import DAILY, DEFAULT_TITLE, HOURLY, Outbox
-from push.targets import PushSettings, Targets
+from push.targets import Targets
 from values.errors import Refused
 from values.names import normalise_name
-from values.settings import load
+from values.settings import PushSettings, load
 from wire.life import serve
 from wire.server import RefusingServer
 

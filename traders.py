@@ -26,7 +26,7 @@ from desks.researcher import researcher
 from desks.servers import shelves
 from desks.solo import decide
 from desks.workbench import LocalTool, SessionWorkbench
-from model_clients.meter import Meter, MeteredClient, ModelCall, OutOfTurns, OverBudget
+from model_clients.meter import FREE, Meter, MeteredClient, ModelCall, OutOfTurns, OverBudget, Price
 from tracers import agent_span, record_response, session_span
 from values.errors import BadSetting
 from values.session import Mode, Outcome
@@ -71,11 +71,12 @@ def load_personas(folder: Path) -> list[Persona]:
 
 @dataclass(frozen=True, slots=True)
 class SessionBounds:
-    """What one session may use: model turns, wall seconds, USD of model cost."""
+    """What one session may use: model turns, wall seconds, USD of model cost, counted at `price`."""
 
     turns: int = 30
     seconds: float = 240.0
     usd: Decimal = Decimal("0.50")
+    price: Price = FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class SessionEnd:
     """How a session ended and what it used."""
 
     session_id: str
+    account: str
     outcome: Outcome
     reason: str
     appraisal: str
@@ -136,7 +138,7 @@ class Trader:
     async def run(self, mode: Mode) -> SessionEnd:
         """One session. Never raises for what a model, a server or the network did; raises what the recorder does."""
         session_id = f"trace_{self.name}{secrets.token_hex(12)}"
-        meter = Meter(self._bounds.turns, self._bounds.usd)
+        meter = Meter(self._bounds.turns, self._bounds.usd, self._bounds.price)
         client = MeteredClient(self._client, self.model, meter, self._tracer)
         workbench = SessionWorkbench(
             shelves("trader", self._servers), session_id, self._tracer, local=self._helpers(client, session_id)
@@ -151,6 +153,7 @@ class Trader:
                 span.set_attribute("error.type", outcome)
         end = SessionEnd(
             session_id=session_id,
+            account=self.name,
             outcome=outcome,
             reason=reason,
             appraisal=appraisal[:APPRAISAL_CHARS_MAX],

@@ -4,69 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from accounts import open_account
 from commands.screen import PlainScreen, Screen, TableScreen
+from commands.seats import FloorRecorder, seats
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
-from desks.servers import Servers
+from desks.servers import GRANTED, Servers
 from ledger.baselines import open_baselines
-from ledger.sessions import end_session_row, open_session_row
 from market import Market, open_market, open_store
-from model_clients.house import HouseModel
+from push.outbox import Outbox
+from push.targets import Targets
 from tracers import LogTracer
-from traders import Persona, SessionBounds, SessionEnd, Trader, load_personas
+from traders import Persona, load_personas
 from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape
 from values.errors import StoreUnusable
-from values.session import Mode
-from values.settings import PROJECT, FloorSettings, load
-
-logger = logging.getLogger("floor")
+from values.settings import PROJECT, FloorSettings, PushSettings, SearchSettings, load
 
 REPLAY_PAUSE_S = 60.0
 END_S = 2.7
 """Wall seconds after a signal at which whatever still runs is killed; the promise is 3."""
-
-
-@dataclass(slots=True)
-class FloorRecorder:
-    """Sessions' rows in the store, after their log rows. A write is finished even when the floor is stopped."""
-
-    store: Store
-    tracer: LogTracer
-
-    async def opened(self, session_id: str, account: str, mode: Mode, model: str) -> None:
-        cycle = self.store.run().cycle
-        await asyncio.to_thread(open_session_row, self.store, session_id, account, cycle, mode, model)
-
-    async def ended(self, end: SessionEnd) -> None:
-        def write() -> None:
-            if not self.tracer.flush():
-                logger.warning("log rows of %s were not written in time", end.session_id)
-            end_session_row(
-                self.store,
-                end.session_id,
-                outcome=end.outcome,
-                reason=end.reason,
-                appraisal=end.appraisal,
-                turns=end.turns,
-                tool_calls=end.tool_calls,
-                calls=end.model_calls,
-            )
-
-        await asyncio.shield(asyncio.to_thread(write))
 
 
 def run_floor(
@@ -114,7 +82,10 @@ def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int |
 def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
     run = store.run()
     what = {"simulated": f"seed {run.seed}", "replay": f"file {run.history_name}"}.get(run.market, "")
-    yield f"store {store.path}, market {run.market.upper()} ({what}), model house (rule-based)"
+    model = "house (rule-based)" if settings.model == "house" else settings.model
+    yield f"store {store.path}, market {run.market.upper()} ({what}), model {model}"
+    if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
+        yield f"the price of {settings.model} is not set (MODEL_INPUT_USD, MODEL_OUTPUT_USD): its cost counts as 0 USD"
     if store.migrated_copy is not None:
         yield f"the store was of an older version: copied to {store.migrated_copy} and brought up to date"
     if settings.polygon_api_key is not None and run.market != "live":
@@ -131,22 +102,28 @@ async def _live(
     cycles_max: int | None,
 ) -> int:
     traders: dict[str, RunsSessions] = {}
+    # a language model needs real minutes to think, and a phone real minutes to be quiet
+    may_hurry = store.run().market == "simulated" and settings.model == "house" and not settings.is_pushing
     floor = Floor(
         store,
         market,
         traders,
         timedelta(minutes=settings.run_every_n_minutes),
         screen.say,
-        factor=FAST_FACTOR if store.run().market == "simulated" else 1,
+        factor=FAST_FACTOR if may_hurry else 1,
         tape=_tape(market, 0.0 if fast else REPLAY_PAUSE_S),
     )
-    key = settings.polygon_api_key
     tracer = LogTracer(
         lambda rows: write_log(store, rows),
-        secrets=[] if key is None else [key.get_secret_value()],
+        secrets=settings.secrets,
         otlp_endpoint=settings.otel_exporter_otlp_endpoint,
     )
-    servers = Servers([persona.name for persona in personas], _server_settings(store, settings))
+    targets = Targets(settings)
+    targets.check()
+    recorder = FloorRecorder(store, tracer, Outbox(store, targets, market.clock))
+    # a page of today would tell a simulated or replayed market its future
+    without = () if market.name == "live" or settings.allow_live_research else ("fetch",)
+    servers = Servers([persona.name for persona in personas], _server_settings(store, settings), without)
     with ending_signals(floor, servers), tracer:
         starting = asyncio.create_task(servers.__aenter__())
         stopping = asyncio.create_task(floor.stopped())
@@ -155,10 +132,10 @@ async def _live(
             if not starting.done():
                 return 0
             await starting
-            for persona in personas:
-                traders[persona.name] = _trader(persona, servers, store, tracer, settings)
-            with screen.showing(floor):
-                await floor.run(cycles_max)
+            async with seats(personas, servers, recorder, settings) as seated:
+                traders.update(seated)
+                with screen.showing(floor):
+                    await floor.run(cycles_max)
         except ServerGone as error:
             screen.say(f"the floor can't start: {error}")
             return 1
@@ -168,22 +145,6 @@ async def _live(
             await servers.__aexit__()
             await tracer.aflush()
     return 0
-
-
-def _trader(persona: Persona, servers: Servers, store: Store, tracer: LogTracer, settings: FloorSettings) -> Trader:
-    return Trader(
-        persona.name,
-        persona.last_name,
-        f"house/{persona.rulebook}",
-        prompt=persona.prompt,
-        client=HouseModel(persona.rulebook),
-        servers=servers.of(persona.name),
-        recorder=FloorRecorder(store, tracer),
-        tracer=tracer.tracer,
-        bounds=SessionBounds(
-            settings.session_turns, float(settings.session_seconds), Decimal(settings.session_cents) / 100
-        ),
-    )
 
 
 def _tape(market: Market, pause_s: float) -> Tape | None:
@@ -204,6 +165,10 @@ def _server_settings(store: Store, settings: FloorSettings) -> dict[str, str]:
     }
     if settings.history_path is not None:
         told["REPLAY_HISTORY"] = str(settings.history_path)
+    for name in (*PushSettings.model_fields, *SearchSettings.model_fields):
+        value = getattr(settings, name)
+        if value is not None and name.upper() not in told and name.upper() in GRANTED:
+            told[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return told
 
 

@@ -6,7 +6,7 @@ A floor starts them once, in parallel: those shared by the floor, and those boun
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,12 +35,21 @@ class ServerRow:
 
 
 _STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
+_SEARCH = frozenset({"SEARCH_PROVIDER", "BRAVE_API_KEY", "BRAVE_BASE_URL", "ALLOW_LIVE_RESEARCH"})
+_PUSH = frozenset({"DATABASE_URL", "PUSHOVER_USER", "PUSHOVER_TOKEN", "PUSHOVER_BASE_URL", "PUSH_URLS"})
 
 SERVERS = (
     ServerRow("market", "market_server", "floor", _STORE, trusted=True),
     ServerRow("accounts", "accounts_server", "trader", _STORE, trusted=True),
+    ServerRow("push", "push_server", "trader", _PUSH, trusted=False),
+    ServerRow("memory", "memory.server", "trader", frozenset({"DATABASE_URL"}), trusted=False),
+    ServerRow("search", "research.server", "floor", _STORE | _SEARCH, trusted=False),
+    ServerRow("fetch", "mcp_server_fetch", "floor", frozenset(), trusted=False, is_ours=False),
 )
 
+
+GRANTED = frozenset[str]().union(*(row.environment for row in SERVERS))
+"""Every setting that some server may see."""
 
 ROLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "trader": {"accounts": ("*",), "market": ("*",), "push": ("push",)},
@@ -73,20 +82,22 @@ def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) 
 class Servers:
     """The floor's running servers. An async context: all are up inside it and none is left after it.
 
-    Entering raises the first server's ServerGone when one does not come up.
+    `without` names rows of the table that this floor does not use. Entering raises the first server's ServerGone when
+    one does not come up.
     """
 
-    def __init__(self, accounts: Sequence[str], settings: Mapping[str, str]) -> None:
-        self._nursery = Nursery([row.module for row in SERVERS if row.is_ours], PROJECT)
+    def __init__(self, accounts: Sequence[str], settings: Mapping[str, str], without: Collection[str] = ()) -> None:
+        rows = [row for row in SERVERS if row.name not in without]
+        self._nursery = Nursery([row.module for row in rows if row.is_ours], PROJECT)
         self._shared = {
             row.name: ServerConnection(launch_of(row, None, settings), self._nursery)
-            for row in SERVERS
+            for row in rows
             if row.scope == "floor"
         }
         self._bound = {
             account: {
                 row.name: ServerConnection(launch_of(row, account, settings), self._nursery)
-                for row in SERVERS
+                for row in rows
                 if row.scope == "trader"
             }
             for account in accounts

@@ -21,7 +21,7 @@ from opentelemetry.trace import Span, Tracer
 from pydantic import BaseModel
 
 from values.clock import wall_now
-from values.money import ZERO
+from values.money import CASH_DECIMALS, ZERO
 
 
 class OutOfTurns(RuntimeError):
@@ -45,12 +45,29 @@ class ModelCall:
     wall_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD for a million tokens that a model reads and writes."""
+
+    input_usd: Decimal = ZERO
+    output_usd: Decimal = ZERO
+
+    def of(self, usage: RequestUsage) -> Decimal:
+        """What a call cost, to 1e-6 USD half-even, as the store keeps it."""
+        cost = self.input_usd * usage.prompt_tokens + self.output_usd * usage.completion_tokens
+        return (cost / 1_000_000).quantize(Decimal(1).scaleb(-CASH_DECIMALS))
+
+
+FREE = Price()
+
+
 @dataclass(slots=True)
 class Meter:
     """What a session may use and has used."""
 
     turns_max: int
     usd_max: Decimal
+    price: Price = FREE
     calls: list[ModelCall] = field(default_factory=list)
     turns: int = 0
 
@@ -121,7 +138,7 @@ class MeteredClient(ChatCompletionClient):
             model=self._model,
             input_tokens=result.usage.prompt_tokens,
             output_tokens=result.usage.completion_tokens,
-            cost_usd=ZERO,
+            cost_usd=self._meter.price.of(result.usage),
             latency_ms=latency_ms,
             finish_reason=result.finish_reason,
             wall_time=wall_now(),

@@ -8,24 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from autogen_core.models import ChatCompletionClient
-from pydantic import Field, SecretStr
 
 from values.errors import BadSetting
-from values.settings import StoreSettings
-
-OPENAI_URL = "https://api.openai.com/v1"
-
-
-class ModelSettings(StoreSettings):
-    """What a process that asks language models needs."""
-
-    model: str = Field("house", description="the model that every trader uses: `house`, `openai/NAME` or `ollama/NAME`")
-    openai_api_key: SecretStr | None = Field(None, description="the key for `openai/NAME`")
-    openai_base_url: str = Field(
-        OPENAI_URL,
-        description="where `openai/NAME` is asked: any server of that format; with another, the key is optional",
-    )
-    ollama_base_url: str = Field("http://127.0.0.1:11434/v1", description="where `ollama/NAME` is asked")
+from values.settings import OPENAI_URL, ModelSettings
 
 
 def client_for(model: str, settings: ModelSettings) -> ChatCompletionClient:

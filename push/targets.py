@@ -25,10 +25,10 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import SecretStr
 
 from values.errors import BadSetting
-from values.settings import StoreSettings
+from values.settings import PushSettings
 
 DEADLINE_S = 10.0
 """Seconds that a message may take on its way to all its targets together."""
@@ -40,28 +40,6 @@ _NTFY_FIELDS_BYTES = 200  # what the topic and the fields' names add to ntfy's J
 _SECRET_CHARS_MIN = 4
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,31}://"
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-class PushSettings(StoreSettings):
-    """What a process that sends messages needs."""
-
-    pushover_user: SecretStr | None = Field(
-        None, description="your Pushover user key; with `PUSHOVER_TOKEN`, messages go to your devices"
-    )
-    pushover_token: SecretStr | None = Field(None, description="the token of your Pushover application")
-    pushover_base_url: str = Field(
-        "https://api.pushover.net", description="where Pushover's API is, should a proxy or a gateway stand in for it"
-    )
-    push_urls: SecretStr | None = Field(
-        None, description="other targets of messages: Apprise URLs such as `ntfy://host/topic`, with commas or spaces"
-    )
-
-    @field_validator("pushover_base_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("an address that starts with http:// or https://")
-        return url.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)

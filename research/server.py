@@ -7,24 +7,22 @@ word; a server without a provider answers every call with the reason. It reads, 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 from mcp_types import ToolAnnotations
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field
 
 from market import Market, open_market, open_store
 from research.provider import Freshness, Hit, SearchProvider, SearchUnavailable, one_line
 from values.clock import Clock, iso
 from values.errors import BadSetting, Refused, shown
-from values.settings import MarketSettings, load
+from values.settings import SearchSettings, load
 from wire.life import serve
 from wire.server import RefusingServer
 
@@ -43,38 +41,6 @@ _APART = timedelta(hours=1)
 Query = Annotated[str, Field(description="what to look for, in a few words", min_length=1, max_length=QUERY_CHARS_MAX)]
 Count = Annotated[int, Field(description="how many results at most", ge=1, le=RESULTS_MAX)]
 Age = Annotated[Freshness | None, Field(description="only what is at most this old; leave out for any age")]
-
-
-class SearchSettings(MarketSettings):
-    """What the search server needs."""
-
-    search_provider: Literal["brave", "ddgs", "simulated", "none"] | None = Field(
-        None,
-        description="who answers searches: `brave`, `ddgs`, `simulated` or `none`; unset, `simulated` on a simulated "
-        "market, `none` on a replay, and on a live market `brave` with its key, else `none`",
-    )
-    brave_api_key: SecretStr | None = Field(None, description="a key of Brave Search, which makes live searches real")
-    brave_base_url: str = Field(
-        "https://api.search.brave.com", description="where Brave Search, or what stands in for it, is reached"
-    )
-    allow_live_research: bool = Field(
-        False, description="`true` allows live searches on simulated and replay markets, whose future they may tell"
-    )
-
-    @field_validator("brave_api_key")
-    @classmethod
-    def _is_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch(r"[!-~]{8,200}", key.get_secret_value()):
-            raise ValueError("8 to 200 letters, digits and signs without blanks")
-        return key
-
-    @field_validator("brave_base_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("an address such as https://api.search.brave.com")
-        return url
 
 
 class SearchResult(BaseModel):

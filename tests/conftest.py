@@ -8,29 +8,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
 
 from database import NewRun, Store
 from market import Market
 from tests.shelf import ShelfVenue
+from values.settings import SETTINGS_CLASSES, FloorSettings
 
 START = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
-SETTINGS = (
-    "DATABASE_URL", "MARKET", "REPLAY_HISTORY", "MARKET_SEED", "RUN_EVEN_WHEN_MARKET_IS_CLOSED", "RUN_EVERY_N_MINUTES",
-    "MODEL", "SESSION_TURNS", "SESSION_SECONDS", "SESSION_CENTS", "POLYGON_API_KEY", "MASSIVE_API_KEY",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-)  # fmt: skip
-
-
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the environment nor a developer's .env decides what a test sees."""
-    for name in SETTINGS:
-        monkeypatch.delenv(name, raising=False)
-    from values import settings
-
-    monkeypatch.setitem(settings.StoreSettings.model_config, "env_file", None)
-    monkeypatch.setitem(settings.MarketSettings.model_config, "env_file", None)
-    monkeypatch.setitem(settings.FloorSettings.model_config, "env_file", None)
+    for name, field in FloorSettings.model_fields.items():
+        aliases = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else [name]
+        for alias in aliases:
+            monkeypatch.delenv(str(alias).upper(), raising=False)
+    for settings in SETTINGS_CLASSES:
+        monkeypatch.setitem(settings.model_config, "env_file", None)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from autogen_core.models import ChatCompletionClient
 from sqlalchemy import Row, select
 
 from accounts import open_account
-from commands.run import FloorRecorder
+from commands.seats import FloorRecorder
 from database import Store, read_account, write_log
 from desks.servers import Servers
 from ledger.reconcile import reconcile

@@ -63,7 +63,7 @@ class SlowTrader:
             calls=(),
         )
         self.ended.set()
-        return SessionEnd(session_id, outcome[0], outcome[1], "", 0, 0, ())
+        return SessionEnd(session_id, self.name, outcome[0], outcome[1], "", 0, 0, ())
 
     def stop(self, outcome: Outcome, reason: str) -> None:
         if self._stop is not None and not self._stop.done():

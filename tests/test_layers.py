@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ledger accounts",),
     ("tracers",),
     ("wire",),
-    ("accounts_server", "market_server", "push_server", "memory", "research"),
+    ("accounts_server", "market_server", "push_server push", "memory", "research"),
     ("personas",),
     ("desks",),
     ("traders",),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from autogen_core.models import UserMessage
 
-from model_clients.providers import ModelSettings, client_for
+from model_clients.providers import client_for
 from tests.model_loopback import ModelLoopback
 from values.errors import BadSetting
-from values.settings import load
+from values.settings import ModelSettings, load
 
 SETTINGS = ("MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_BASE_URL")
 KEY = "sk-canary-5e1f"

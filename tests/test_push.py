@@ -28,14 +28,14 @@ from sqlalchemy import Row, insert, select, text
 import push_server
 from database import NewRun, Store, write_account
 from push.outbox import DAILY, HOURLY, NOWHERE, Outbox
-from push.targets import MARK, Delivery, PushSettings, Targets
+from push.targets import MARK, Delivery, Targets
 from push_server import build
 from store import tables
 from tests.push_loopback import Fault, PushLoopback, Service
 from tests.shelf import refused
 from values.clock import FixedClock, iso
 from values.errors import BadSetting
-from values.settings import load
+from values.settings import PushSettings, load
 
 PROJECT = Path(__file__).resolve().parent.parent
 SNAPSHOT = Path(__file__).parent / "snapshots" / "push_tools.json"
@@ -329,7 +329,8 @@ import json, sys
 from pathlib import Path
 from database import Store
 from push.outbox import Outbox
-from push.targets import PushSettings, Targets
+from push.targets import Targets
+from values.settings import PushSettings
 from values.errors import Refused
 from values.settings import load
 store = Store(Path(sys.argv[1]))

@@ -29,14 +29,14 @@ from market import Market
 from research.brave import BODY_BYTES_MAX, WAIT_MAX_S, BraveSearch
 from research.metasearch import SEARCHES_MAX, Library, Metasearch, installed_library
 from research.provider import Freshness, Hit, SearchProvider, SearchUnavailable, host_of, one_line, published_at
-from research.server import CALLS_MAX, CALLS_WINDOW_S, SearchSettings, build, choose_provider
+from research.server import CALLS_MAX, CALLS_WINDOW_S, build, choose_provider
 from research.simulated import SimulatedSearch
 from tests import search_loopback as loopback
 from tests.search_loopback import KEY, Reply, SearchLoopback
 from tests.shelf import ShelfVenue, refused, simulated_settings
 from values.clock import FixedClock, iso
 from values.errors import BadSetting
-from values.settings import PROJECT, load
+from values.settings import PROJECT, SearchSettings, load
 from venues.simulated import SimulatedVenue
 
 START = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)

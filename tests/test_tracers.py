@@ -260,7 +260,7 @@ def test_a_refused_tool_call_is_an_error_with_its_code(log: Log) -> None:
 
 
 def test_an_exception_makes_error_rows_all_the_way_up(log: Log) -> None:
-    with logging_to(log) as tracer, pytest.raises(RuntimeError):  # noqa: SIM117
+    with logging_to(log) as tracer, pytest.raises(RuntimeError):
         with session_span(tracer.tracer, "warren", "trace_warren1", "trade"), tool_span(tracer.tracer, "push", "1", {}):
             raise RuntimeError("server gone")
     assert [(row.type, row.is_error, row.message) for row in log.rows] == [

@@ -7,10 +7,13 @@ Relative paths mean the project's folder, because desktop clients start servers 
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from values.errors import BadSetting
@@ -18,6 +21,16 @@ from values.errors import BadSetting
 PROJECT = Path(__file__).resolve().parent.parent
 
 MarketKind = Literal["simulated", "replay", "live"]
+
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+def _checked_key(key: SecretStr) -> SecretStr:
+    """Raises ValueError for what can't stand in a header."""
+    if not re.fullmatch(r"[!-~]{8,400}", key.get_secret_value()):
+        raise ValueError("8 to 400 letters, digits and signs without blanks")
+    return key
 
 
 class _Settings(BaseSettings):
@@ -71,13 +84,82 @@ class MarketSettings(StoreSettings):
         return None if self.replay_history is None else PROJECT / self.replay_history
 
 
-class FloorSettings(MarketSettings):
+def _checked_address(url: str) -> str:
+    """Raises ValueError for what is no http address, or has a query or a fragment."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("an address such as https://example.org")
+    return url.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_checked_address)]
+
+
+class SearchSettings(MarketSettings):
+    """What the search server needs."""
+
+    search_provider: Literal["brave", "ddgs", "simulated", "none"] | None = Field(
+        None,
+        description="who answers searches: `brave`, `ddgs`, `simulated` or `none`; unset, `simulated` on a simulated "
+        "market, `none` on a replay, and on a live market `brave` with its key, else `none`",
+    )
+    brave_api_key: Annotated[SecretStr, AfterValidator(_checked_key)] | None = Field(
+        None, description="a key of Brave Search, which makes live searches real"
+    )
+    brave_base_url: Address = Field(
+        "https://api.search.brave.com", description="where Brave Search, or what stands in for it, is reached"
+    )
+    allow_live_research: bool = Field(
+        False,
+        description="`true` allows live searches and pages on simulated and replay markets: they may leak the future",
+    )
+
+
+class PushSettings(StoreSettings):
+    """What a process that sends messages needs."""
+
+    pushover_user: SecretStr | None = Field(
+        None, description="your Pushover user key; with `PUSHOVER_TOKEN`, messages go to your devices"
+    )
+    pushover_token: SecretStr | None = Field(None, description="the token of your Pushover application")
+    pushover_base_url: Address = Field(
+        "https://api.pushover.net", description="where Pushover's API is, should a proxy or a gateway stand in for it"
+    )
+    push_urls: SecretStr | None = Field(
+        None, description="other targets of messages: Apprise URLs such as `ntfy://host/topic`, with commas or spaces"
+    )
+
+    @property
+    def is_pushing(self) -> bool:
+        return self.push_urls is not None or self.pushover_token is not None
+
+
+class ModelSettings(StoreSettings):
+    """What a process that asks language models needs."""
+
+    model: str = Field("house", description="the model that every trader uses: `house`, `openai/NAME` or `ollama/NAME`")
+    openai_api_key: Annotated[SecretStr, AfterValidator(_checked_key)] | None = Field(
+        None, description="the key for `openai/NAME`"
+    )
+    openai_base_url: Address = Field(
+        OPENAI_URL,
+        description="where `openai/NAME` is asked: any server of that format; with another, the key is optional",
+    )
+    ollama_base_url: Address = Field("http://127.0.0.1:11434/v1", description="where `ollama/NAME` is asked")
+    model_input_usd: Annotated[Decimal, Field(ge=0, le=10_000)] | None = Field(
+        None, description="USD for a million tokens that the model reads; unset counts 0, and the floor says so"
+    )
+    model_output_usd: Annotated[Decimal, Field(ge=0, le=10_000)] | None = Field(
+        None, description="USD for a million tokens that the model writes; unset counts 0, and the floor says so"
+    )
+
+
+class FloorSettings(ModelSettings, PushSettings, SearchSettings):
     """What the floor itself needs."""
 
     run_every_n_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
         60, description="market minutes between two cycles, 1 to 1440"
     )
-    model: str = Field("house", description="the model that every trader uses; `house` is the rule-based one")
     session_turns: Annotated[int, Field(ge=1, le=100)] = Field(
         30, description="model turns a session may take, 1 to 100"
     )
@@ -92,24 +174,18 @@ class FloorSettings(MarketSettings):
         validation_alias=AliasChoices("polygon_api_key", "massive_api_key"),
         description="reserved for live prices, which this version does not have; the floor says so in one line",
     )
-    otel_exporter_otlp_endpoint: str | None = Field(
+    otel_exporter_otlp_endpoint: Address | None = Field(
         None, description="an OpenTelemetry collector (OTLP over HTTP) that gets every span too"
     )
 
-    @field_validator("model")
-    @classmethod
-    def _is_known(cls, model: str) -> str:
-        if model != "house":
-            raise ValueError("house (language models come with a later version)")
-        return model
+    @property
+    def secrets(self) -> list[str]:
+        """Every secret that is set, so that a tracer can take them out of what it writes."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
-    @field_validator("otel_exporter_otlp_endpoint")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError("an address that starts with http:// or https://")
-        return url
 
+SETTINGS_CLASSES = (StoreSettings, MarketSettings, SearchSettings, PushSettings, ModelSettings, FloorSettings)
 
 S = TypeVar("S", bound=_Settings)
 

@@ -1,0 +1,109 @@
+"""Who sits at which desk: a trader for each persona, with its model, its servers and its record."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from autogen_core.models import ChatCompletionClient
+
+from database import Store
+from desks.servers import Servers
+from ledger.sessions import end_session_row, open_session_row
+from model_clients.house import HouseModel
+from model_clients.meter import Price
+from model_clients.providers import client_for
+from push.outbox import Outbox
+from tracers import LogTracer
+from traders import Persona, SessionBounds, SessionEnd, Trader
+from values.errors import Refused, StoreUnusable
+from values.session import Mode
+from values.settings import FloorSettings
+
+logger = logging.getLogger("floor")
+
+
+@dataclass(slots=True)
+class FloorRecorder:
+    """Sessions' rows in the store, after their log rows; then a push of how each ended.
+
+    A write is finished even when the floor is being stopped. Without an outbox nothing is pushed.
+    """
+
+    store: Store
+    tracer: LogTracer
+    outbox: Outbox | None = None
+
+    async def opened(self, session_id: str, account: str, mode: Mode, model: str) -> None:
+        cycle = self.store.run().cycle
+        await asyncio.to_thread(open_session_row, self.store, session_id, account, cycle, mode, model)
+
+    async def ended(self, end: SessionEnd) -> None:
+        def write() -> None:
+            if not self.tracer.flush():
+                logger.warning("log rows of %s were not written in time", end.session_id)
+            end_session_row(
+                self.store,
+                end.session_id,
+                outcome=end.outcome,
+                reason=end.reason,
+                appraisal=end.appraisal,
+                turns=end.turns,
+                tool_calls=end.tool_calls,
+                calls=end.model_calls,
+            )
+
+        await asyncio.shield(asyncio.to_thread(write))
+        if self.outbox is not None and end.outcome != "interrupted":
+            await asyncio.to_thread(self._push, self.outbox, end)
+
+    def _push(self, outbox: Outbox, end: SessionEnd) -> None:
+        """The row of notifications says what became of it; a session does not fail for a push."""
+        try:
+            outbox.send(
+                end.account, f"{end.account}: session {end.outcome}", end.appraisal or end.reason, end.session_id
+            )
+        except (Refused, StoreUnusable) as error:
+            logger.info("%s is not told: %s", end.account, error)
+
+
+@contextlib.asynccontextmanager
+async def seats(
+    personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings
+) -> AsyncIterator[dict[str, Trader]]:
+    """The traders by name. The model clients that they share are closed with the context.
+
+    Raises BadSetting for a model that can't be had.
+    """
+    shared: ChatCompletionClient | None = None
+    if settings.model != "house":
+        shared = client_for(settings.model, settings)
+    bounds = SessionBounds(
+        settings.session_turns,
+        float(settings.session_seconds),
+        Decimal(settings.session_cents) / 100,
+        Price(settings.model_input_usd or Decimal(0), settings.model_output_usd or Decimal(0)),
+    )
+    traders = {}
+    for persona in personas:
+        house = HouseModel(persona.rulebook)
+        traders[persona.name] = Trader(
+            persona.name,
+            persona.last_name,
+            house.name if shared is None else settings.model,
+            prompt=persona.prompt,
+            client=shared or house,
+            servers=servers.of(persona.name),
+            recorder=recorder,
+            tracer=recorder.tracer.tracer,
+            bounds=bounds,
+        )
+    try:
+        yield traders
+    finally:
+        if shared is not None:
+            await shared.close()
