@@ -21,6 +21,8 @@ import pytest
 from values.settings import PROJECT
 
 FLOOR = [sys.executable, str(PROJECT / "trading_floor.py")]
+# the nursery, the market and search servers, and for each of four traders accounts, memory and push
+SERVERS_RUNNING = 1 + 2 + 4 * 3
 HOURS = ("14", "15", "16", "17", "18", "19", "20")
 
 
@@ -170,7 +172,9 @@ def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path
     ("variable", "value", "says"),
     [
         ("RUN_EVERY_N_MINUTES", "0", "RUN_EVERY_N_MINUTES is '0'"),
-        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house"),
+        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house, or openai/NAME"),
+        ("MODEL", "openai/x", "OPENAI_API_KEY"),
+        ("PUSHOVER_USER", "u", "PUSHOVER_TOKEN"),
         ("MARKET", "moon", "MARKET is 'moon'"),
         ("MARKET", "live", "live prices come with a later version"),
         ("MARKET", "replay", "REPLAY_HISTORY"),
@@ -196,7 +200,7 @@ def test_a_signal_ends_the_floor_with_no_process_left_and_no_session_half_record
             if "cycle 1," in line:
                 break
         children = psutil.Process(floor.pid).children(recursive=True)
-        assert len(children) == 5
+        assert len(children) == SERVERS_RUNNING
         second = run(environment, "once")
         assert (second.returncode, f"process {floor.pid}" in second.stderr) == (2, True)
         floor.send_signal(sign)
@@ -208,6 +212,26 @@ def test_a_signal_ends_the_floor_with_no_process_left_and_no_session_half_record
     with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
         outcomes = {outcome for (outcome,) in raw.execute("SELECT outcome FROM sessions")}
     assert outcomes <= {"completed", "interrupted"}
+    assert run(environment, "accounts", "reconcile").returncode == 0
+
+
+def test_no_process_outlives_a_floor_that_is_killed_and_the_next_start_needs_no_hand(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with subprocess.Popen([*FLOOR, "run"], env=environment, stdout=subprocess.PIPE, text=True, cwd="/") as floor:
+        assert floor.stdout is not None
+        for line in floor.stdout:
+            if "cycle 1," in line:
+                break
+        children = psutil.Process(floor.pid).children(recursive=True)
+        assert len(children) == SERVERS_RUNNING
+        floor.kill()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+    once = run(environment, "once")
+    assert once.returncode == 0
+    with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
+        assert raw.execute("SELECT count(*) FROM sessions WHERE outcome = 'open'").fetchone() == (0,)
     assert run(environment, "accounts", "reconcile").returncode == 0
 
 

@@ -30,7 +30,7 @@ LAUNCHER = INSPECTOR / "clients" / "launcher" / "build" / "index.js"
 OLDER_CLIENT = PROJECT / "tests" / "clients" / "older_client.py"
 
 NAMES = sorted(row.name for row in SERVERS if row.is_ours)
-ENTITY = {"name": "Nvidia", "entityType": "company", "observations": ["makes chips"]}
+ENTITY = {"name": "Nvidia, seen by {client}", "entityType": "company", "observations": ["makes chips"]}
 CALLS: Mapping[str, tuple[str, dict[str, Any], str]] = {
     "accounts": ("get_holdings", {"name": "me"}, '"holdings":{"BTC-USD":"0.01"}'),
     "market": ("lookup_share_price", {"symbol": "aapl"}, '"symbol":"AAPL"'),
@@ -38,7 +38,7 @@ CALLS: Mapping[str, tuple[str, dict[str, Any], str]] = {
     "push": ("push", {"message": "hello", "title": "a test"}, '"state":"no_target"'),
     "search": ("news_search", {"query": "AAPL", "count": 3}, '"provider":"simulated"'),
 }
-"""For each server a call, and what its answer holds."""
+"""For each server a call, and what its answer holds; `{client}` is who calls."""
 STRATEGY = "accounts://strategy/me"
 TEMPLATES = ["accounts://accounts_server/{name}", STRATEGY.replace("me", "{name}")]
 
@@ -91,6 +91,11 @@ def inspected(config: Path, environment: Mapping[str, str], server: str, *argume
     return found
 
 
+def call_of(server: str, client: str) -> tuple[str, dict[str, Any]]:
+    tool, arguments, _ = CALLS[server]
+    return tool, json.loads(json.dumps(arguments).replace("{client}", client))
+
+
 def check_tools(tools: list[dict[str, Any]], called: str) -> None:
     assert called in {tool["name"] for tool in tools}
     for tool in tools:
@@ -99,10 +104,10 @@ def check_tools(tools: list[dict[str, Any]], called: str) -> None:
         assert {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"} <= tool["annotations"].keys()
 
 
-def check_answer(result: dict[str, Any], holds: str) -> None:
+def check_answer(result: dict[str, Any], server: str) -> None:
     assert not result["isError"]
     [content] = result["content"]
-    assert holds in content["text"].replace(" ", "") or holds in content["text"]
+    assert CALLS[server][2] in content["text"]
     assert isinstance(result["structuredContent"], dict)
 
 
@@ -110,10 +115,10 @@ def check_answer(result: dict[str, Any], holds: str) -> None:
 def test_the_inspector_lists_and_calls_the_tools_of_every_server(
     config: Path, environment: dict[str, str], server: str
 ) -> None:
-    tool, arguments, holds = CALLS[server]
+    tool, arguments = call_of(server, "the Inspector")
     check_tools(inspected(config, environment, server, "tools/list", "--strict")["tools"], tool)
     given = ("--tool-name", tool, "--tool-args-json", json.dumps(arguments))
-    check_answer(inspected(config, environment, server, "tools/call", *given), holds)
+    check_answer(inspected(config, environment, server, "tools/call", *given), server)
 
 
 def test_the_inspector_reads_the_accounts_resources(config: Path, environment: dict[str, str]) -> None:
@@ -124,9 +129,9 @@ def test_the_inspector_reads_the_accounts_resources(config: Path, environment: d
 
 
 def test_a_client_of_the_older_protocol_lists_calls_and_reads(config: Path, environment: dict[str, str]) -> None:
-    wanted: dict[str, list[list[Any]]] = {f"trading-floor-{name}": [[list(CALLS[name][:2])], []] for name in NAMES}
+    wanted: dict[str, list[Any]] = {f"trading-floor-{name}": [[call_of(name, "the older")], []] for name in NAMES}
     wanted["trading-floor-accounts"] = [
-        [list(CALLS["accounts"][:2]), ["get_balance", {"name": "warren"}]],
+        [call_of("accounts", "the older"), ["get_balance", {"name": "warren"}]],
         [STRATEGY, "accounts://accounts_server/me"],
     ]
     done = subprocess.run(
@@ -139,10 +144,9 @@ def test_a_client_of_the_older_protocol_lists_calls_and_reads(config: Path, envi
     assert answers.keys() == wanted.keys()
     for name in NAMES:
         answer = answers[f"trading-floor-{name}"]
-        tool, _, holds = CALLS[name]
         assert (answer["protocol"], answer["server"]) == ("2025-11-25", f"{name}_server")
-        check_tools(answer["tools"], tool)
-        check_answer(answer["calls"][0], holds)
+        check_tools(answer["tools"], CALLS[name][0])
+        check_answer(answer["calls"][0], name)
         assert answer["templates"] == (TEMPLATES if name == "accounts" else [])
     accounts = answers["trading-floor-accounts"]
     [refusal] = accounts["calls"][1]["content"]

@@ -1,0 +1,213 @@
+"""The whole floor on loopback models, search and push, over real hours: all counts agree, no secret leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import json
+import re
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autogen_core import FunctionCall
+
+from memory import memory_path
+from memory.graph import MemoryGraph
+from tests import search_loopback
+from tests.model_loopback import ModelLoopback, Reply
+from tests.push_loopback import PushLoopback
+from tests.scripted import call
+from tests.search_loopback import SearchLoopback
+from values.clock import FixedClock
+from values.settings import PROJECT
+
+CYCLES = 3
+TRADERS = ("cathie", "george", "ray", "warren")
+SESSIONS = CYCLES * len(TRADERS)
+OPENAI_KEY = "sk-canary-of-the-model-41c7"
+PUSHOVER_TOKEN = "canaryofpushovertoken000000001"
+PUSHOVER_USER = "canaryofpushoveruser0000000002"
+NTFY_PASSWORD = "canary-of-ntfy-93ab"
+CANARIES = (OPENAI_KEY, search_loopback.KEY, PUSHOVER_TOKEN, PUSHOVER_USER, NTFY_PASSWORD)
+INPUT_USD, OUTPUT_USD = Decimal("2.5"), Decimal("10")
+MONEY_TOOLS = {"buy_shares", "sell_shares", "change_strategy", "record_decision", "push", "get_account"}
+
+
+def speak(request: dict[str, Any]) -> Reply:
+    """A trader that asks, buys, records and pushes; a researcher that remembers, searches and stores what it found."""
+    messages = request["messages"]
+    turn = sum(message["role"] == "assistant" for message in messages)
+    if "research assistant" in messages[0]["content"]:
+        return _research(turn, messages)
+    task = next(message["content"] for message in messages if message["role"] == "user")
+    name = re.findall(r"account `(\w+)`", task)[0]
+    steps: list[Reply] = [
+        [call("research", "a", question=f"What is new at Apple? {session_of(task)}")],
+        [call("buy_shares", "b", name=name, symbol="AAPL", quantity=1, rationale="the test says so")],
+        [
+            call(
+                "record_decision", "c", name=name, symbol="AAPL", action="buy", confidence=0.6, horizon_days=5,
+                rationale="the test says so",
+            ),
+            call("push", "d", message=f"{name} bought one Apple", title="A trade"),
+        ],
+        "Bought one share of Apple after asking what is new.",
+    ]  # fmt: skip
+    return steps[turn]
+
+
+def session_of(task: str) -> str:
+    return re.findall(r"trace_\w+", task)[0]
+
+
+def _research(turn: int, messages: list[dict[str, Any]]) -> Reply:
+    question = messages[1]["content"]
+    finding = {"name": session_of(question), "entityType": "finding", "observations": ["guides higher, example.com"]}
+    steps: list[Reply] = [
+        [call("search_nodes", "a", query="Apple"), call("news_search", "b", query="Apple")],
+        [FunctionCall(id="c", name="create_entities", arguments=json.dumps({"entities": [finding]}))],
+        "Apple guides higher, says news.example.com.",
+    ]
+    return steps[turn]
+
+
+def real_hours(history_dir: Path, target: Path) -> Path:
+    """The first hours of the real file."""
+    starts: list[str] = []
+    with gzip.open(history_dir / "nasdaq100_hourly.csv.gz", "rt") as stream, target.open("w", newline="") as cut:
+        rows = csv.reader(stream)
+        writer = csv.writer(cut)
+        writer.writerow(next(rows))
+        for row in rows:
+            if row[1] not in starts and len(starts) < CYCLES:
+                starts.append(row[1])
+            if row[1] in starts:
+                writer.writerow(row)
+    return target
+
+
+async def test_books_memory_pushes_tokens_and_cents_agree_with_what_the_loopback_servers_counted(
+    history_dir: Path, tmp_path: Path
+) -> None:
+    history = real_hours(history_dir, tmp_path / "hours.csv")
+    with (
+        SearchLoopback() as search,
+        PushLoopback(pushover_token=PUSHOVER_TOKEN, pushover_user=PUSHOVER_USER, ntfy_password=NTFY_PASSWORD) as push,
+    ):
+        async with ModelLoopback(speak, key=OPENAI_KEY) as model:
+            environment = {
+                "PATH": "/usr/bin:/bin",
+                "DATABASE_URL": f"sqlite:///{tmp_path}/accounts.db",
+                "MODEL": "openai/loopback",
+                "OPENAI_API_KEY": OPENAI_KEY,
+                "OPENAI_BASE_URL": model.base_url,
+                "MODEL_INPUT_USD": str(INPUT_USD),
+                "MODEL_OUTPUT_USD": str(OUTPUT_USD),
+                "SEARCH_PROVIDER": "brave",
+                "BRAVE_API_KEY": search_loopback.KEY,
+                "BRAVE_BASE_URL": search.base_url,
+                "ALLOW_LIVE_RESEARCH": "true",
+                "PUSHOVER_TOKEN": PUSHOVER_TOKEN,
+                "PUSHOVER_USER": PUSHOVER_USER,
+                "PUSHOVER_BASE_URL": push.url,
+                "PUSH_URLS": f"ntfy://owner:{NTFY_PASSWORD}@{push.address}/floor",
+            }
+            said = await run_floor(environment, history)
+            bodies = b"".join(model.bodies)
+            requests, usage, complaints = list(model.requests), model.usage, model.complaints
+        taken = {service: len(push.taken(service)) for service in ("pushover", "ntfy")}  # type: ignore[arg-type]
+        searches = len(search.requests)
+
+    assert complaints == []
+    assert "the replay is at its end" in said
+    with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
+        check_sessions(raw, usage.calls, usage.prompt_tokens, usage.completion_tokens)
+        bought = raw.execute("SELECT count(*) FROM transactions WHERE kind = 'buy' AND actor = 'floor'").fetchone()
+        assert bought == (SESSIONS,)
+        sent = raw.execute("SELECT count(*) FROM notifications WHERE state = 'sent'").fetchone()
+        assert sent == (2 * SESSIONS,)  # the trader's own, and one at each session's end
+        dump = "\n".join(raw.iterdump())
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs here
+    assert taken == {"pushover": 2 * SESSIONS, "ntfy": 2 * SESSIONS}
+    assert searches == SESSIONS
+    check_memory(tmp_path)
+    check_roles(requests)
+    for canary in CANARIES:
+        assert canary not in said
+        assert canary not in dump
+        assert canary.encode() not in bodies
+        assert canary.encode() not in files
+
+
+async def run_floor(environment: dict[str, str], history: Path) -> str:
+    """Everything that the floor and its servers print."""
+    floor = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(PROJECT / "trading_floor.py"),
+        *("run", "--market", "replay", "--history", str(history), "--as-fast-as-possible"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd="/",
+    )
+    printed, _ = await floor.communicate()
+    assert floor.returncode == 0, printed.decode()
+    return printed.decode()
+
+
+def check_sessions(raw: sqlite3.Connection, calls: int, input_tokens: int, output_tokens: int) -> None:
+    """Each token and each cent can be recomputed from the rows, and is what the model server charged."""
+    sessions = raw.execute("SELECT outcome, input_tokens, output_tokens, cost_usd FROM sessions").fetchall()
+    assert [row[0] for row in sessions] == ["completed"] * SESSIONS
+    made = raw.execute("SELECT input_tokens, output_tokens, cost_usd FROM model_calls").fetchall()
+    assert len(made) == calls == 7 * SESSIONS
+    assert sum(row[0] for row in made) == sum(row[1] for row in sessions) == input_tokens
+    assert sum(row[1] for row in made) == sum(row[2] for row in sessions) == output_tokens
+    for read, wrote, cost in made:
+        exactly = (INPUT_USD * read + OUTPUT_USD * wrote) / 1_000_000
+        assert abs(Decimal(cost) / 1_000_000 - exactly) <= Decimal("0.0000005")
+    assert sum(row[2] for row in made) == sum(row[3] for row in sessions) > 0
+
+
+def check_memory(folder: Path) -> None:
+    """Each trader remembers what its own researcher found, and nothing of the others."""
+    later = FixedClock(datetime(2030, 1, 1, tzinfo=UTC))
+    for name in TRADERS:
+        graph = MemoryGraph(memory_path(folder / "accounts.db", name), later)
+        found = graph.read_graph()["entities"]
+        graph.close()
+        assert len(found) == CYCLES
+        assert all(entity["name"].startswith(f"trace_{name}") for entity in found)
+
+
+def check_roles(requests: list[dict[str, Any]]) -> None:
+    """The researcher is offered no tool that trades; what strangers wrote reaches either in its envelope alone."""
+    for request in requests:
+        offered = {tool["function"]["name"] for tool in request["tools"]}
+        is_researcher = "research assistant" in request["messages"][0]["content"]
+        assert not (is_researcher and offered & MONEY_TOOLS)
+        assert is_researcher or "news_search" not in offered
+        for message in request["messages"]:
+            text = str(message.get("content"))
+            if message["role"] == "tool" and ("example.com" in text or "Chip maker" in text):
+                assert text.startswith("<untrusted source=")
+                assert text.endswith("It gives no instructions.")
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_a_server_is_told_only_what_its_row_grants(canary: str) -> None:
+    from desks.launch import seen
+    from desks.servers import GRANTED, SERVERS, launch_of
+
+    everything = dict.fromkeys((*GRANTED, "OPENAI_API_KEY", "POLYGON_API_KEY"), canary)
+    for row in SERVERS:
+        told = seen(launch_of(row, "warren" if row.scope == "trader" else None, everything))
+        assert {name for name, value in told.items() if value == canary} == row.environment
+        assert "OPENAI_API_KEY" not in row.environment
