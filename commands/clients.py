@@ -17,7 +17,7 @@ from typing import Any
 
 from accounts import Account
 from commands.status import existing
-from commands.variables import Given, given_variables, known_variables
+from commands.variables import Given, given_variables
 from desks.servers import SERVERS, ServerRow
 from values.errors import Refused, shown
 from values.names import normalise_name
@@ -111,9 +111,7 @@ def _entry(row: ServerRow, account: str | None, variables: Mapping[str, str]) ->
 def _printable(given: Given) -> dict[str, str]:
     """Every variable that is set and no secret; the paths absolute, and the store's always there."""
     settings = load(MarketSettings)
-    names = [name for each in known_variables() if not each.is_secret for name in each.names]
-    values = {name: value for name in names if (value := given.value(name)) is not None}
-    values["DATABASE_URL"] = f"sqlite:///{settings.store_path}"
+    values = given.public_values() | {"DATABASE_URL": f"sqlite:///{settings.store_path}"}
     if settings.history_path is not None:
         values["REPLAY_HISTORY"] = str(settings.history_path)
     return values
@@ -121,5 +119,5 @@ def _printable(given: Given) -> dict[str, str]:
 
 def _out_of_reach(row: ServerRow, given: Given) -> list[str]:
     """The secrets of a server that stand in the environment and not in `.env`."""
-    public = {name for each in known_variables() if not each.is_secret for name in each.names}
-    return [name for name in row.environment - public if name in given.environment and name not in given.file]
+    secret = row.environment - given.public_values().keys()
+    return [name for name in secret if name in given.environment and name not in given.file]

@@ -33,12 +33,13 @@ from commands.checks import (
     sqlite_finding,
 )
 from commands.tables import one_line
-from commands.upstreams import UpstreamSettings, ask_all
+from commands.upstreams import ask_all
 from commands.variables import given_variables, known_variables
 from database import NewRun, Run, Store
 from desks.connection import ServerConnection, ServerGone
 from desks.servers import SERVERS, ServerRow, launch_of
 from market import Market, open_market, open_store
+from push.targets import Targets
 from values.errors import Refused, StoreUnusable, VenueUnavailable
 from values.settings import FloorSettings, MarketSettings, StoreSettings, load
 
@@ -79,7 +80,7 @@ def _findings(online: bool) -> Iterator[Finding]:
     yield from _checked("keys", _keys)
     yield from _checked("port", lambda: [port_finding()])
     if online:
-        yield from _checked("online", lambda: asyncio.run(ask_all(load(UpstreamSettings))))
+        yield from _checked("online", lambda: asyncio.run(ask_all(load(FloorSettings))))
 
 
 def _checked(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -97,8 +98,25 @@ def _checked(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[F
 def _settings() -> Iterator[Finding]:
     settings = load(FloorSettings)
     why = "MODEL says so" if given_variables().value("MODEL") else "MODEL is not set"
-    label = " (rule-based)" if settings.model == "house" else ""
-    yield Finding("ok", "model", f"{settings.model}{label}, because {why}")
+    if settings.model == "house":
+        yield Finding("ok", "model", f"house (rule-based), because {why}")
+    else:
+        yield from _checked("model", lambda: _model(settings, why))
+    if settings.is_pushing:
+        yield from _checked("push", lambda: _push(settings))
+
+
+def _model(settings: FloorSettings, why: str) -> Iterator[Finding]:
+    from model_clients.providers import client_for  # AutoGen takes a second, which most owners need not wait for
+
+    asyncio.run(client_for(settings.model, settings).close())
+    yield Finding("ok", "model", f"{settings.model}, because {why}")
+
+
+def _push(settings: FloorSettings) -> Iterator[Finding]:
+    targets = Targets(settings)
+    targets.check()
+    yield Finding("ok", "push", f"messages go to {', '.join(targets.names)}")
 
 
 def _keys() -> Iterator[Finding]:

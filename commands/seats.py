@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from autogen_core.models import ChatCompletionClient
-
 from database import Store
 from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
@@ -79,9 +77,7 @@ async def seats(
 
     Raises BadSetting for a model that can't be had.
     """
-    shared: ChatCompletionClient | None = None
-    if settings.model != "house":
-        shared = client_for(settings.model, settings)
+    shared = None if settings.model == "house" else client_for(settings.model, settings)
     bounds = SessionBounds(
         settings.session_turns,
         float(settings.session_seconds),

@@ -13,31 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 
 from commands.checks import Finding
-from values.settings import StoreSettings
+from values.settings import OPENAI_URL, FloorSettings
 
 DEADLINE_S = 10.0
 ANSWER_BYTES_MAX = 8_000_000
-OPENAI_URL = "https://api.openai.com/v1"
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
-
-
-class UpstreamSettings(StoreSettings):
-    """What the doctor needs to ask each service."""
-
-    model: str = Field("house", description="the model that every trader uses")
-    openai_api_key: SecretStr | None = Field(None, description="the key for `openai/NAME`")
-    openai_base_url: str = Field(OPENAI_URL, description="where `openai/NAME` is asked")
-    ollama_base_url: str = Field("http://127.0.0.1:11434/v1", description="where `ollama/NAME` is asked")
-    brave_api_key: SecretStr | None = Field(None, description="a key of Brave Search, which makes live searches real")
-    brave_base_url: str = Field("https://api.search.brave.com", description="where Brave Search is reached")
-    pushover_user: SecretStr | None = Field(
-        None, description="your Pushover user key; with the token, pushes reach you"
-    )
-    pushover_token: SecretStr | None = Field(None, description="the token of your Pushover application")
-    pushover_base_url: str = Field("https://api.pushover.net", description="where Pushover's API is")
 
 
 Requested = tuple[str, str, dict[str, str], dict[str, str]]
@@ -50,28 +33,28 @@ class Upstream:
 
     name: str
     variables: str
-    base_url: Callable[[UpstreamSettings], str]
-    skipped: Callable[[UpstreamSettings], str | None]
-    request: Callable[[UpstreamSettings], Requested]
+    base_url: Callable[[FloorSettings], str]
+    skipped: Callable[[FloorSettings], str | None]
+    request: Callable[[FloorSettings], Requested]
     is_its: Callable[[dict[str, Any]], bool]
 
 
-def _no_openai(settings: UpstreamSettings) -> str | None:
+def _no_openai(settings: FloorSettings) -> str | None:
     is_its_own = settings.openai_base_url.rstrip("/") == OPENAI_URL
     return "no key" if is_its_own and settings.openai_api_key is None else None
 
 
-def _openai(settings: UpstreamSettings) -> Requested:
+def _openai(settings: FloorSettings) -> Requested:
     key = settings.openai_api_key
     return "GET", "models", {} if key is None else {"Authorization": f"Bearer {_plain(key)}"}, {}
 
 
-def _brave(settings: UpstreamSettings) -> Requested:
+def _brave(settings: FloorSettings) -> Requested:
     headers = {"X-Subscription-Token": _plain(settings.brave_api_key), "Accept": "application/json"}
     return "GET", "res/v1/web/search", headers, {"q": "market", "count": "1"}
 
 
-def _pushover(settings: UpstreamSettings) -> Requested:
+def _pushover(settings: FloorSettings) -> Requested:
     form = {"token": _plain(settings.pushover_token), "user": _plain(settings.pushover_user)}
     return "POST", "1/users/validate.json", {}, form
 
@@ -112,12 +95,12 @@ UPSTREAMS: Sequence[Upstream] = (
 )
 
 
-async def ask_all(settings: UpstreamSettings, deadline_s: float = DEADLINE_S) -> list[Finding]:
+async def ask_all(settings: FloorSettings, deadline_s: float = DEADLINE_S) -> list[Finding]:
     """Every service's answer, asked at once, in the order of the table."""
     return list(await asyncio.gather(*(_answer(each, settings, deadline_s) for each in UPSTREAMS)))
 
 
-async def _answer(upstream: Upstream, settings: UpstreamSettings, deadline_s: float) -> Finding:
+async def _answer(upstream: Upstream, settings: FloorSettings, deadline_s: float) -> Finding:
     if why := upstream.skipped(settings):
         return Finding("note", upstream.name, f"skipped: {why}")
     look = f"look at {upstream.variables}"
@@ -147,7 +130,7 @@ async def _answer(upstream: Upstream, settings: UpstreamSettings, deadline_s: fl
     return Finding("FAIL", upstream.name, f"{host} gave an answer that is not the service's (status {status})", look)
 
 
-async def _ask(upstream: Upstream, settings: UpstreamSettings, *, is_near: bool) -> tuple[int, bytes]:
+async def _ask(upstream: Upstream, settings: FloorSettings, *, is_near: bool) -> tuple[int, bytes]:
     """Status and body, cut at ANSWER_BYTES_MAX; no proxy leads back to this machine."""
     method, path, headers, fields = upstream.request(settings)
     url = f"{upstream.base_url(settings).rstrip('/')}/{path}"

@@ -1,22 +1,23 @@
 """The variables that the owner may set: which there are, which are secret, and where each is set now.
 
-The settings classes say what there is. A value is read from where the classes read it: the environment, then `.env`.
-Nothing here shows a secret; a variable that no class knows counts as one.
+`FloorSettings` says what there is; values come from the environment, then from the project's `.env`. Nothing here shows
+a secret; a variable that is not known counts as one, and so does an address with a password in it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from values.settings import StoreSettings
+from values.settings import FloorSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,24 @@ class Given:
     def value(self, name: str) -> str | None:
         return self.environment.get(name) or self.file.get(name)
 
+    def public_values(self) -> dict[str, str]:
+        """What may be shown of it."""
+        names = [name for each in known_variables() if not each.is_secret for name in each.names]
+        values = {name: self.value(name) for name in names}
+        return {name: value for name, value in values.items() if value is not None and not _has_password(value)}
+
 
 def known_variables() -> list[Variable]:
-    """Every setting of the settings classes that are imported, each once, in the order of their definition."""
-    found: dict[tuple[str, ...], Variable] = {}
-    for settings in _classes(StoreSettings):
-        for name, field in settings.model_fields.items():
-            names = _names(name, field)
-            found.setdefault(names, Variable(names, "Secret" in str(field.annotation), field.description or ""))
-    return list(found.values())
+    """Every setting of the house, in the order of the README's table."""
+    return [
+        Variable(_names(name, field), "Secret" in str(field.annotation), field.description or "")
+        for name, field in FloorSettings.model_fields.items()
+    ]
 
 
 def given_variables() -> Given:
     """What the owner has set; what is set to nothing is not set."""
-    path = StoreSettings.model_config.get("env_file")
+    path = FloorSettings.model_config.get("env_file")
     file: Mapping[str, str | None] = dotenv_values(path) if isinstance(path, Path) else {}
     return Given(_set(os.environ), _set(file))
 
@@ -60,10 +65,11 @@ def _set(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name.upper(): value for name, value in values.items() if value}
 
 
-def _classes(settings: type[StoreSettings]) -> Iterator[type[StoreSettings]]:
-    yield settings
-    for each in settings.__subclasses__():
-        yield from _classes(each)
+def _has_password(value: str) -> bool:
+    try:
+        return urlsplit(value).password is not None
+    except ValueError:
+        return True
 
 
 def _names(name: str, field: FieldInfo) -> tuple[str, ...]:

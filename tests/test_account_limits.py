@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import count
 
 import pytest
 from hypothesis import assume, given, settings
@@ -27,6 +28,7 @@ from values.money import fill_price, notional
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
+NUMBERS = count()
 LIMITS = (
     "max_position_share", "max_order_usd", "min_cash_usd", "max_trades_per_session", "max_trades_per_day",
     "max_daily_loss_share",
@@ -250,7 +252,7 @@ class TestWhatWouldFit:
         store, venue, market = floor
         step = FRACTION if symbol == "BTC-USD" else WHOLE
         venue.prices[symbol] = price
-        account = open_account(store, market, f"fit-{len(list_accounts(store))}", balance=balance)
+        account = open_account(store, market, f"fit-{next(NUMBERS)}", balance=balance)
         first = (balance * held_share / 100 / (price * Decimal("1.01")) // step) * step
         if 0 < first <= 10_000_000_000 and notional(fill_price(price, "buy"), first, "buy") <= balance:
             account.buy_shares(symbol, first, "")

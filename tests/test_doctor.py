@@ -24,13 +24,13 @@ from pydantic import SecretStr
 from accounts import Account, open_account
 from commands import doctor
 from commands.checks import Finding, StoreExamination, disk_finding, folder_finding, port_finding, sqlite_finding
-from commands.upstreams import UPSTREAMS, UpstreamSettings, ask_all
+from commands.upstreams import UPSTREAMS, ask_all
 from database import Store, read_account, write_log
 from desks.servers import SERVERS, ServerRow
 from market import Market, open_market, open_store
 from values.clock import wall_now
 from values.log import LogRow
-from values.settings import PROJECT, MarketSettings, load
+from values.settings import PROJECT, FloorSettings, MarketSettings, load
 
 PAGE = 4096
 CANARY = "canary-4f1d"
@@ -39,9 +39,6 @@ CANARY = "canary-4f1d"
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a simulated run's store is to be; no server is started, so that a test is quick."""
-    monkeypatch.setitem(UpstreamSettings.model_config, "env_file", None)
-    for name in UpstreamSettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/accounts.db")
     monkeypatch.setenv("MARKET_SEED", "7")
     monkeypatch.setattr(doctor, "SERVERS", ())
@@ -340,6 +337,34 @@ def test_a_check_that_breaks_is_a_line_and_the_others_go_on(
     assert "port" in lines
 
 
+@pytest.mark.parametrize(
+    ("variables", "subject", "state", "text"),
+    [
+        ({"MODEL": "ollama/qwen3"}, "model", "ok", "ollama/qwen3, because MODEL says so"),
+        ({"MODEL": "openai/gpt-5"}, "model", "FAIL", "OPENAI_API_KEY is None -> set it to a key of OpenAI"),
+        ({"MODEL": "oracle"}, "model", "FAIL", "MODEL is 'oracle' -> set it to house, or "),
+        ({"PUSH_URLS": f"json://user:{CANARY}@127.0.0.1/x"}, "push", "ok", "messages go to json"),
+        ({"PUSH_URLS": f"nothing://{CANARY}"}, "push", "FAIL", "entry 1 of PUSH_URLS is 'nothing://[secret]'"),
+        ({"PUSHOVER_TOKEN": CANARY}, "push", "FAIL", "PUSHOVER_USER is None"),
+    ],
+)
+def test_a_model_and_push_targets_that_the_floor_would_not_start_with_are_failures(
+    given: Path,
+    told: Callable[..., tuple[int, dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    subject: str,
+    state: str,
+    text: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, lines = told()
+    assert (code, lines[subject][:4].strip()) == (int(state == "FAIL"), state)
+    assert text in lines[subject]
+    assert CANARY not in str(lines)
+
+
 @dataclass
 class Services:
     """A server that answers each path as it is told, and remembers what it was asked with."""
@@ -386,9 +411,9 @@ def services(**answers: tuple[int, str]) -> Iterator[Services]:
         server.server_close()
 
 
-def settings_for(url: str) -> UpstreamSettings:
+def settings_for(url: str) -> FloorSettings:
     secret = SecretStr(CANARY)
-    return UpstreamSettings(
+    return FloorSettings(
         model="ollama/qwen3", openai_api_key=secret, openai_base_url=f"{url}/v1", ollama_base_url=f"{url}/v1/",
         brave_api_key=secret, brave_base_url=url, pushover_user=secret, pushover_token=secret, pushover_base_url=url,
     )  # fmt: skip

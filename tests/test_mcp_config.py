@@ -23,7 +23,7 @@ from desks.servers import SERVERS, ServerRow
 from market import open_market, open_store
 from tests.shelf import refused, simulated_settings
 from values.errors import StoreUnusable
-from values.settings import PROJECT, MarketSettings, StoreSettings, load
+from values.settings import PROJECT, SETTINGS_CLASSES, MarketSettings, load
 
 OURS = {f"trading-floor-{row.name}": row for row in SERVERS if row.is_ours}
 CANARY = "canary-71c0"
@@ -114,8 +114,8 @@ def test_an_entry_has_what_the_owner_set_and_its_server_may_see_with_absolute_pa
     printed: Callable[..., tuple[dict[str, Any], str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("market=replay\nRUN_EVERY_N_MINUTES=5\nMARKET_SEED=\n")
-    monkeypatch.setitem(StoreSettings.model_config, "env_file", tmp_path / ".env")
-    monkeypatch.setitem(MarketSettings.model_config, "env_file", tmp_path / ".env")
+    for settings in SETTINGS_CLASSES:
+        monkeypatch.setitem(settings.model_config, "env_file", tmp_path / ".env")
     monkeypatch.setenv("REPLAY_HISTORY", "prices.csv")
     assert printed(server="market")[0]["mcpServers"]["trading-floor-market"]["env"] == {
         "DATABASE_URL": f"sqlite:///{PROJECT}/accounts.db",
@@ -127,16 +127,20 @@ def test_an_entry_has_what_the_owner_set_and_its_server_may_see_with_absolute_pa
 def test_a_secret_is_left_to_the_env_file_and_missed_there_by_name(
     printed: Callable[..., tuple[dict[str, Any], str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    row = ServerRow("search", "research.server", "floor", frozenset({"BRAVE_API_KEY", "MASSIVE_API_KEY"}), False)
+    names = frozenset({"BRAVE_API_KEY", "MASSIVE_API_KEY", "BRAVE_BASE_URL"})
+    row = ServerRow("search", "research.server", "floor", names, trusted=False)
     monkeypatch.setattr(clients, "SERVERS", (row,))
     (tmp_path / ".env").write_text(f"MASSIVE_API_KEY={CANARY}\n")
-    monkeypatch.setitem(StoreSettings.model_config, "env_file", tmp_path / ".env")
-    for name in row.environment:
+    for settings in SETTINGS_CLASSES:
+        monkeypatch.setitem(settings.model_config, "env_file", tmp_path / ".env")
+    for name in names:
         monkeypatch.setenv(name, CANARY)
+    monkeypatch.setenv("BRAVE_BASE_URL", f"http://me:{CANARY}@127.0.0.1:8080")
     said, told = printed()
     assert said["mcpServers"]["trading-floor-search"]["env"] == {}
     assert CANARY not in told
-    assert "BRAVE_API_KEY is set in this shell alone" in told
+    for name in ("BRAVE_API_KEY", "BRAVE_BASE_URL"):
+        assert f"{name} is set in this shell alone" in told
     assert "MASSIVE_API_KEY" not in told
 
 

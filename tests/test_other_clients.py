@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ PYTHON = CLIENTS / "python" / "bin" / "python"
 NODE = CLIENTS / "python" / "bin" / "node"
 INSPECTOR = CLIENTS / "inspector" / "node_modules" / "@modelcontextprotocol" / "inspector"
 LAUNCHER = INSPECTOR / "clients" / "launcher" / "build" / "index.js"
+README = PROJECT / "README.md"
 OLDER_CLIENT = PROJECT / "tests" / "clients" / "older_client.py"
 
 NAMES = sorted(row.name for row in SERVERS if row.is_ours)
@@ -154,3 +156,23 @@ def test_a_client_of_the_older_protocol_lists_calls_and_reads(config: Path, envi
     assert refusal["text"] == "other_account: this server serves me only, not warren"
     assert accounts["resources"][0] == "Wait."
     assert json.loads(accounts["resources"][1])["holdings"] == {"BTC-USD": "0.01"}
+
+
+def test_the_readmes_section_works_word_for_word(environment: dict[str, str]) -> None:
+    """Its commands, from the project's folder, with the Inspector that clients.sh installed."""
+    section = re.search(
+        r"^## Use the servers from your own client\n(.*?)^## ", README.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert section is not None
+    blocks = re.findall(r"^```sh\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
+    assert blocks
+    home = Path(environment["HOME"]) / "reader"
+    home.mkdir()
+    tools = f"{INSPECTOR.parents[1] / '.bin'}:{NODE.parent}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", "".join(blocks)],
+        env={"PATH": tools, "HOME": str(home), **simulated_settings(home)},
+        capture_output=True, text=True, timeout=60, cwd=PROJECT, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "me is open with 10,000.00 USD" in done.stdout
