@@ -6,6 +6,7 @@ PYTHON ?= python3
 UV_DIR := .uv
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := build/clients/.ready
 
 floor: setup
 	@$(BIN)/trading-floor run
@@ -16,8 +17,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml setup.sh
 	@PYTHON="$(PYTHON)" sh setup.sh
 	@touch $@
 
-test: setup lint types
+test: setup $(CLIENTS) lint types
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# MCP clients of other makers, for tests/test_other_clients.py.
+$(CLIENTS): $(VENV)/.ready clients.sh tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json
+	@sh clients.sh
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 
 from store import tables
 from store.engine import WRITES, explained, make_engine
-from store.migrate import is_current, upgrade
+from store.migrate import is_current, refuse_foreign, revision, upgrade
 from store.turns import WAIT_S, try_turn, turn
 from values.clock import Anchor, Clock, ReplayClock, ScaledClock, SystemClock, wall_now
-from values.errors import Refused, StoreUnusable
+from values.errors import Refused, StoreEmpty, StoreUnusable
 from values.log import LogRow
 from values.money import STARTING_BALANCE
 from values.settings import MarketKind
@@ -75,6 +75,16 @@ class Store:
             raise StoreUnusable(f"there is no store at {path}: start the floor, or `trading-floor accounts open NAME`")
         if not path.parent.is_dir():
             raise StoreUnusable(f"the store {path} is in a folder that does not exist: make it, or change DATABASE_URL")
+        if path.exists():
+            refuse_foreign(path)
+        else:
+            # SQLite gives its -wal and -shm files the rights of this one: rationales are the owner's alone
+            try:
+                path.touch(0o600)
+            except OSError as error:
+                raise StoreUnusable(
+                    f"the store {path} can't be made: {error.strerror}; check the folder's permissions"
+                ) from error
         self._engine = make_engine(path)
         self.migrated_copy: Path | None = None
         try:
@@ -88,13 +98,14 @@ class Store:
             if is_current(connection) and self._run_row(connection) is not None:
                 return
         with self.write() as connection:
+            if new_run is None and revision(connection) is None:
+                raise StoreEmpty(f"the store {self.path} was never set up: remove the file and start the floor")
             if not is_current(connection):
                 self.migrated_copy = upgrade(connection, self.path)
             if self._run_row(connection) is None:
                 if new_run is None:
                     raise StoreUnusable(f"the store {self.path} was never set up: remove the file and start the floor")
                 connection.execute(insert(tables.run).values(_first_run_row(new_run)))
-        os.chmod(self.path, 0o600)  # noqa: PTH101 - rationales and strategies are the owner's alone
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -102,7 +113,7 @@ class Store:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
+        except StatementError as error:
             raise explained(error, self.path) from error
 
     @contextmanager
@@ -113,10 +124,11 @@ class Store:
                 connection = plain.execution_options(**{WRITES: True})
                 with connection.begin():
                     yield connection
-        except DBAPIError as error:
+        except StatementError as error:
             raise explained(error, self.path) from error
         except OSError as error:
-            raise StoreUnusable(f"the store {self.path}: {error.strerror or error}") from error
+            where = error.filename or self.path
+            raise StoreUnusable(f"{where}: {error.strerror}; check its and its folder's permissions") from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -134,7 +146,7 @@ class Store:
             history_name=row.history_name,
             made_at=row.made_at,
             started_at=row.started_at,
-            anchor=Anchor(row.anchor_wall, row.anchor_market, row.factor, row.fast_until),
+            anchor=_anchor(row),
             cycle=row.cycle,
             cycle_slot=row.cycle_slot,
         )
@@ -151,12 +163,14 @@ class Store:
     def anchor(self, market: datetime, factor: int, fast_for: timedelta) -> None:
         """Re-anchor the run's clock: from now on it is `market`, and fast for as long as `fast_for`. The floor's alone.
 
-        Raises ValueError when market time would go back.
+        Market time never goes back: a clock that runs by itself stays at the time that it has reached by now, and a
+        replay raises ValueError.
         """
-        wall = wall_now()
         with self.write() as connection:
-            row = connection.execute(select(tables.run)).one()
-            if market < row.anchor_market:
+            row, wall = connection.execute(select(tables.run)).one(), wall_now()
+            if row.market == "simulated":
+                market = max(market, _anchor(row).at(wall))
+            elif market < row.anchor_market:
                 raise ValueError(f"market time would go back from {row.anchor_market} to {market}")
             connection.execute(
                 update(tables.run).values(
@@ -165,9 +179,16 @@ class Store:
             )
 
     def keep_fast(self, fast_for: timedelta) -> None:
-        """The floor's heartbeat: the clock stays fast for `fast_for` from now."""
+        """The floor's heartbeat: the clock stays fast for `fast_for` from now.
+
+        Time since the last heartbeat's end, a laptop's sleep, has been slow and stays so.
+        """
         with self.write() as connection:
-            connection.execute(update(tables.run).values(fast_until=wall_now() + fast_for))
+            row, wall = connection.execute(select(tables.run)).one(), wall_now()
+            changes: dict[str, object] = {"fast_until": wall + fast_for}
+            if wall > row.fast_until:
+                changes |= {"anchor_wall": wall, "anchor_market": _anchor(row).at(wall)}
+            connection.execute(update(tables.run).values(**changes))
 
     def begin_cycle(self, slot: datetime) -> int:
         """Record that the cycle of market time `slot` begins; its number, from 1."""
@@ -197,10 +218,20 @@ class Store:
 
     def backup(self, target: Path) -> None:
         """A consistent copy, also while the floor writes. Raises Refused `exists` rather than overwrite."""
-        if target.exists():
-            raise Refused("exists", f"{target} exists already; name a new file")
+        if not target.parent.is_dir():
+            raise Refused("no_folder", f"{target} is in a folder that does not exist: make it, or name another")
+        try:
+            target.touch(0o600, exist_ok=False)
+        except FileExistsError:
+            raise Refused("exists", f"{target} exists already; name a new file") from None
+        except OSError as error:
+            raise Refused("no_copy", f"{target} can't be written: {error.strerror}") from None
         with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
             source.backup(copy)
+
+
+def _anchor(row: Row[Any]) -> Anchor:
+    return Anchor(row.anchor_wall, row.anchor_market, row.factor, row.fast_until)
 
 
 def _first_run_row(new_run: NewRun) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from database import NewRun, Run, Store
 from values.clock import Clock
-from values.errors import BadSetting, Refused, StoreUnusable
+from values.errors import BadSetting, Refused, StoreEmpty, StoreUnusable
 from values.instrument import Instrument, Kind, normalise_symbol
 from values.quote import Bar, Interval, MarketSession, Quote
 from values.settings import MarketKind, MarketSettings
@@ -87,8 +87,10 @@ def open_store(settings: MarketSettings) -> Store:
     Raises StoreUnusable when it was made for another market, price file or seed; the sentence names the way out.
     """
     path = settings.store_path
-    new_run = None if path.exists() else _new_run(settings, path)
-    store = Store(path, new_run)
+    try:
+        store = Store(path, None if path.exists() else _new_run(settings, path))
+    except StoreEmpty:  # another process has only just made the file; whoever has the first turn sets it up
+        store = Store(path, _new_run(settings, path))
     try:
         _check_same_run(store.run(), settings)
     except BaseException:

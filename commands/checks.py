@@ -77,10 +77,8 @@ def python_finding(version: Version, executable: str) -> Finding:
 def sqlite_finding(version: Version) -> Finding:
     """The WAL-reset fault: in 3.7.0 to 3.51.2, mended in 3.51.3, 3.50.7 and 3.44.6. Source: sqlite.org/wal.html."""
     found = _dotted(version)
-    if version < (3, 40):
-        return Finding(
-            "FAIL", "SQLite", f"{found}, and the store needs 3.40", "use a Python that brings a newer SQLite"
-        )
+    if version < (3, 37):
+        return Finding("FAIL", "SQLite", f"{found}, and memory's tables need 3.37", "use a Python with a newer SQLite")
     if version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45):
         return Finding("ok", "SQLite", found)
     return Finding(

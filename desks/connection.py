@@ -201,6 +201,7 @@ class ServerConnection:
                 logger.warning("the %s server's connection failed: %s", self.name, error)
             else:
                 ready.set_exception(ServerGone(f"{error}"))
+                ready.exception()  # whoever waited may have left at its deadline
 
     @asynccontextmanager
     async def _spawned(self) -> AsyncIterator[ServerProcess]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from values.errors import StoreBusy, StoreUnusable
 
@@ -19,7 +19,8 @@ WRITES = "floor_writes"
 
 
 def make_engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MS / 1000}, pool_size=4, max_overflow=40)
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000}, pool_size=4, max_overflow=40)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -38,8 +39,10 @@ def make_engine(path: Path) -> Engine:
     return engine
 
 
-def explained(error: DBAPIError, path: Path) -> StoreUnusable:
-    """The store's own error for what the driver said."""
+def explained(error: StatementError, path: Path) -> Exception:
+    """The store's own error for what the driver said, or the error of ours that a column's type raised."""
+    if not isinstance(error, DBAPIError):
+        return error.orig if isinstance(error.orig, Exception) else error
     said = str(error.orig)
     if "locked" in said or "busy" in said:
         return StoreBusy(f"another program holds {path.name} locked; nothing was written, try again")

@@ -10,6 +10,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, inspect, text
 
@@ -20,15 +21,23 @@ from values.errors import StoreUnusable
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+def refuse_foreign(path: Path) -> None:
+    """Raises StoreUnusable for another program's database, before anything of ours could change it."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as raw:
+            tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return  # whatever is wrong with it, opening it says so
+    if tables and not {"alembic_version", "run", "accounts"} <= tables:
+        raise StoreUnusable(
+            f"the database {path} has the tables {', '.join(sorted(tables)[:5])} and is not this floor's: "
+            "name another file in DATABASE_URL"
+        )
+
+
 def revision(connection: Connection) -> str | None:
-    """The schema revision of the store, None for an empty one. Raises StoreUnusable for another program's database."""
-    tables = set(inspect(connection).get_table_names())
-    if "alembic_version" not in tables:
-        if tables:
-            raise StoreUnusable(
-                f"the database has the tables {', '.join(sorted(tables)[:5])} and none of this floor's: "
-                "name another file in DATABASE_URL"
-            )
+    """The schema revision of the store, None for an empty one."""
+    if "alembic_version" not in inspect(connection).get_table_names():
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
@@ -66,4 +75,5 @@ def _copy(path: Path, found: str) -> Path:
     copy = path.with_name(f"{path.name}.before-{SCHEMA_REVISION}.from-{found}.{stamp}")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
+    copy.chmod(0o600)
     return copy

@@ -354,6 +354,16 @@ async def test_one_index_for_all_calls_does_not_mix_them_up() -> None:
         ]
 
 
+async def test_a_stream_is_over_when_it_says_so_and_its_last_count_holds() -> None:
+    counted = {"choices": [{"delta": {"content": "Hold."}}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    ended = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": None}
+    events = "".join(f"data: {each}\n\n" for each in (json.dumps(counted), json.dumps(ended), "[DONE]"))
+    async with opened([Hang(STREAM_HEAD + events.encode())], timeout_s=5) as (_, client):
+        texts, last = await streamed(client)
+        assert (texts, last.content, last.finish_reason) == (["Hold."], "Hold.", "stop")
+        assert last.usage == ChatUsage(3, 2)
+
+
 async def test_a_server_that_does_not_stream_is_understood() -> None:
     whole = json.dumps({"choices": [{"message": {"content": "Hold."}, "finish_reason": "stop"}]})
     async with opened([Raw(whole)]) as (_, client):
@@ -486,6 +496,15 @@ async def test_a_stream_fails_as_plainly(reply: Reply, failure: type[ModelFailed
         with pytest.raises(failure, match=sentence):
             await streamed(client)
         assert len(server.requests) == 1
+
+
+async def test_refusals_leave_no_connection_behind() -> None:
+    async with opened([Raw("x" * 100_000, 401)], timeout_s=5) as (server, client):
+        for _ in range(101):
+            with pytest.raises(RequestRefused):
+                await client.create(BEGIN)
+        server.script = ["Hello."]
+        assert (await client.create(BEGIN)).content == "Hello."
 
 
 async def test_a_server_that_is_not_there_is_named() -> None:

@@ -7,6 +7,7 @@
     RuntimeError
         VenueUnavailable        a price source failed; never turned into a price
         StoreUnusable           the store can't be used as it is; the sentence says what to do
+            StoreEmpty          the file is there and nothing has been set up in it
             StoreBusy           another writer held the store for longer than a write may wait
 
 A sentence says what was given, what was expected and what to do next.
@@ -34,7 +35,7 @@ class BadSetting(Refused):
     """A setting has a value that can't be used."""
 
     def __init__(self, name: str, was: object, allowed: str) -> None:
-        super().__init__("bad_setting", f"{name} is {was!r}; allowed: {allowed}")
+        super().__init__("bad_setting", f"{name} is {shown(was)}; allowed: {allowed}")
 
 
 class VenueUnavailable(RuntimeError):
@@ -45,11 +46,18 @@ class StoreUnusable(RuntimeError):
     """The store can't be opened or used as it is."""
 
 
+class StoreEmpty(StoreUnusable):
+    """The store's file holds nothing yet: it was only just made, or never was."""
+
+
 class StoreBusy(StoreUnusable):
     """A write waited for its turn as long as it may, and did not get it."""
 
 
 def shown(value: object, limit_chars: int = 60) -> str:
     """What was given, for a sentence: its repr with controls escaped, cut to `limit_chars` with a mark."""
-    text = ascii(value[: limit_chars * 2] if isinstance(value, str) else value)
+    try:
+        text = ascii(value[: limit_chars * 2] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, a list in itself
+        return f"a {type(value).__name__} too long to show"
     return text if len(text) <= limit_chars else text[:limit_chars] + "…"

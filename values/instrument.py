@@ -47,7 +47,7 @@ def normalise_symbol(text: object) -> str:
     if isinstance(text, str) and len(text) <= _SYMBOL_CHARS_MAX + 4:
         symbol = text.strip(" ").upper()
         if (
-            symbol.isascii()
+            text.isascii()  # before the case is folded: some letters of other scripts fold to ours
             and len(symbol) <= _SYMBOL_CHARS_MAX
             and (_LISTED.fullmatch(symbol) or _COIN.fullmatch(symbol))
         ):

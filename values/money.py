@@ -42,7 +42,7 @@ def exact(value: object, what: str = "number") -> Decimal:
     elif isinstance(value, int) and not isinstance(value, bool):
         number = Decimal(value) if abs(value) <= _INT64_MAX else None
     elif isinstance(value, float):
-        number = Decimal(repr(value))
+        number = Decimal(repr(float(value)))
     elif isinstance(value, str) and len(value) <= _NUMBER_CHARS_MAX and value.isascii() and "_" not in value:
         try:
             number = Decimal(value.strip())
@@ -67,14 +67,10 @@ def to_scaled(value: Decimal, decimals: int, what: str = "number") -> int:
     if value.adjusted() > 19:
         raise Refused("out_of_range", f"the {what} is {shown(str(value))}, which is too large to keep")
     shift = exponent + decimals
-    whole = int("".join(map(str, digits)))
-    scaled: int
-    if shift >= 0:
-        scaled = whole * 10**shift
-    else:
-        scaled, rest = divmod(whole, 10 ** min(-shift, 400))
-        if rest:
-            raise Refused("out_of_range", f"the {what} is {shown(str(value))}; at most {decimals} decimals are kept")
+    kept, rest = (digits, ()) if shift >= 0 else (digits[:shift], digits[shift:])
+    if any(rest):
+        raise Refused("out_of_range", f"the {what} is {shown(str(value))}; at most {decimals} decimals are kept")
+    scaled: int = int("".join(map(str, kept)) or "0") * 10 ** max(shift, 0)
     if scaled > _INT64_MAX:
         raise Refused("out_of_range", f"the {what} is {shown(str(value))}, which is too large to keep")
     return -scaled if sign else scaled

@@ -88,7 +88,7 @@ def _checked_address(url: str) -> str:
     """Raises ValueError for what is no http address, or has a query or a fragment."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("an address such as https://example.org")
+        raise ValueError("an address that starts with http:// or https://")
     return url.rstrip("/")
 
 
@@ -138,6 +138,13 @@ class ModelSettings(StoreSettings):
     """What a process that asks language models needs."""
 
     model: str = Field("house", description="the model that every trader uses: `house`, `openai/NAME` or `ollama/NAME`")
+    @field_validator("model")
+    @classmethod
+    def _is_a_model(cls, model: str) -> str:
+        if model != "house" and not re.fullmatch(r"[a-z]+/\S+", model):
+            raise ValueError("house, openai/NAME or ollama/NAME")
+        return model
+
     openai_api_key: Annotated[SecretStr, AfterValidator(_checked_key)] | None = Field(
         None, description="the key for `openai/NAME`"
     )
