@@ -21,19 +21,18 @@ from ledger.book import read_book
 from ledger.limits import Limits, parse_limit, read_limits, write_limit
 from ledger.orders import Fill, Order, open_session, place
 from ledger.report import AccountReport, TransactionPage, report, transactions
+from ledger.texts import check_rationale, check_strategy
 from ledger.valuation import valuate
 from market import Market
 from store import tables
 from values.clock import market_day
 from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
 from values.log import LogRow
-from values.money import STARTING_BALANCE, Side, exact
+from values.money import CASH_DECIMALS, STARTING_BALANCE, Side, exact, to_scaled
 from values.names import normalise_name
 
 logger = logging.getLogger(__name__)
 
-STRATEGY_CHARS_MAX = 10_000
-RATIONALE_CHARS_MAX = 4_000
 HORIZON_DAYS_MAX = 36_500
 _ARGUMENT_CHARS_MAX = 500
 
@@ -68,11 +67,7 @@ class Account:
     def change_strategy(self, strategy: str) -> None:
         """Replace the strategy's text; the one before stays in the record."""
         with self._on_record("change_strategy", {"strategy": strategy}):
-            if not strategy.strip() or len(strategy) > STRATEGY_CHARS_MAX:
-                raise Refused(
-                    "bad_strategy",
-                    f"the strategy has {len(strategy)} characters; expected 1 to {STRATEGY_CHARS_MAX}, not all blank",
-                )
+            check_strategy(strategy)
             with self.store.read() as connection:
                 read_book(connection, self.name)
                 session_id = open_session(connection, self.name) if self.actor == "floor" else None
@@ -91,11 +86,7 @@ class Account:
                 raise Refused(
                     "bad_decision", f"the horizon is {shown(horizon_days)} days; expected 0 to {HORIZON_DAYS_MAX}"
                 )
-            if len(rationale) > RATIONALE_CHARS_MAX:
-                raise Refused(
-                    "rationale_too_long",
-                    f"the rationale has {len(rationale)} characters; at most {RATIONALE_CHARS_MAX} are kept",
-                )
+            check_rationale(rationale)
             now, wall = self.market.clock.now(), self.market.clock.wall()
             with self.store.write() as connection:
                 read_book(connection, self.name)
@@ -159,9 +150,9 @@ def record_refusal(
     """
     if refusal.is_on_record:
         return
-    clock = store.clock()
     shortened = {key: _shortened(value) for key, value in arguments.items() if value is not None}
     try:
+        clock = store.clock()
         with store.write() as connection:
             known = account_record(connection, name) is not None
             connection.execute(
@@ -183,7 +174,7 @@ def record_refusal(
 
 
 def _shortened(value: object) -> str:
-    text = value if isinstance(value, str) else str(value)
+    text = value if isinstance(value, str) else shown(value, _ARGUMENT_CHARS_MAX)
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\\x00")
     return text if len(text) <= _ARGUMENT_CHARS_MAX else text[:_ARGUMENT_CHARS_MAX] + "…"
 
@@ -208,13 +199,16 @@ def open_account(
 ) -> Account:
     """Open a new account with `balance` USD. Raises Refused `account_exists`, `bad_name` or `bad_limit`."""
     name = normalise_name(name)
+    paid_in = exact(balance, "balance")
+    to_scaled(paid_in, CASH_DECIMALS, "balance")
+    if paid_in < 0:
+        raise Refused("bad_balance", f"the balance is {shown(str(paid_in))}; expected 0 USD or more")
+    check_strategy(strategy)
     parsed = {key: parse_limit(key, "off" if value is None else value) for key, value in (limits or {}).items()}
     with store.read() as connection:
         if account_record(connection, name) is not None:
             raise Refused("account_exists", f"there is an account {name} already; choose another name")
-    write_account(
-        store, name, strategy=strategy, actor=actor, kind=kind, limits=parsed, balance=exact(balance, "balance")
-    )
+    write_account(store, name, strategy=strategy, actor=actor, kind=kind, limits=parsed, balance=paid_in)
     return Account(store, market, name, actor)
 
 
@@ -225,8 +219,9 @@ def set_state(
     changes: dict[str, object] = {} if state is None else {"state": state, "state_reason": reason}
     if paused is not None:
         changes["paused"] = paused
-    if state == "active" and (value := valuate(store, market, name).value) is not None:
+    if state == "active":
         # a halt by daily loss is over: for that limit the day opens anew, at what the account is worth now
+        value = valuate(store, market, name).value
         changes |= {"day": market_day(market.clock.now()), "day_open_value": value}
     with store.write() as connection:
         account = read_book(connection, name).account

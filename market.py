@@ -41,7 +41,7 @@ class Market:
     def session(self, symbol: str | None = None) -> MarketSession:
         return self.venue.session(self.clock.now(), None if symbol is None else normalise_symbol(symbol))
 
-    def instrument(self, symbol: str) -> Instrument:
+    def instrument(self, symbol: object) -> Instrument:
         """Raises Refused `bad_symbol` or `unknown_symbol`."""
         return self.venue.instrument(normalise_symbol(symbol))
 

@@ -21,7 +21,7 @@ from store import tables
 from values.clock import market_day
 from values.errors import Refused
 from values.instrument import FRACTION
-from values.money import EXACT, fill_price, notional
+from values.money import EXACT, affordable, fill_price, notional
 
 CASH = "baseline-cash"
 EQUAL_WEIGHT = "baseline-equal-weight"
@@ -121,11 +121,7 @@ def _units(amount: Decimal, price: Decimal) -> Decimal:
 
 def _affordable(budget: Decimal, quote_price: Decimal) -> Decimal:
     """The most units that `budget` buys with the spread."""
-    price = fill_price(quote_price, "buy")
-    quantity = _units(budget, price)
-    while quantity > 0 and notional(price, quantity, "buy") > budget:
-        quantity -= FRACTION
-    return quantity
+    return affordable(budget, fill_price(quote_price, "buy"), FRACTION)
 
 
 def _order(account: Account, side: str, symbol: str, quantity: Decimal, why: str) -> list[str]:

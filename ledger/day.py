@@ -23,7 +23,7 @@ def opening_value(connection: Connection, name: str, value: Decimal, now: dateti
     table = tables.accounts
     today = market_day(now)
     day, opened = connection.execute(select(table.c.day, table.c.day_open_value).where(table.c.name == name)).one()
-    if day == today:
+    if day == today and opened is not None:
         return Decimal(opened)
     values = tables.portfolio_values.c
     before = connection.execute(
@@ -32,7 +32,8 @@ def opening_value(connection: Connection, name: str, value: Decimal, now: dateti
         .order_by(values.market_time.desc())
         .limit(1)
     ).scalar_one_or_none()
-    opening = value if before is None else Decimal(before)
+    # a day without a value was opened anew by `resume` while there was no price: what was before it does not count
+    opening = value if before is None or day == today else Decimal(before)
     connection.execute(update(table).where(table.c.name == name).values(day=today, day_open_value=opening))
     return opening
 
@@ -41,7 +42,7 @@ def halt_reason(connection: Connection, book: Book, limits: Limits, value: Decim
     """Why today's loss halts the account, None when it does not. The state is changed in the caller's transaction."""
     name = book.account.name
     opening = opening_value(connection, name, value, now)
-    if limits.max_daily_loss_share is None or value > opening * (1 - limits.max_daily_loss_share):
+    if limits.max_daily_loss_share is None or opening <= 0 or value > opening * (1 - limits.max_daily_loss_share):
         return None
     reason = (
         f"{name} is worth {usd(value)} USD, down from {usd(opening)} at the day's opening: a loss of "

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, time
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -25,7 +25,7 @@ from store import tables
 from values.clock import Clock, market_day
 from values.errors import Refused, shown
 from values.instrument import Instrument
-from values.money import EXACT, ZERO, exact, notional, plain, usd
+from values.money import PRICE_DECIMALS, ZERO, affordable, exact, notional, plain, to_scaled, usd
 
 SHARES = frozenset({"max_position_share", "max_daily_loss_share"})
 COUNTS = frozenset({"max_trades_per_session", "max_trades_per_day"})
@@ -52,6 +52,7 @@ def parse_limit(key: str, value: object) -> Decimal | None:
         return None
     try:
         number = exact(value, key)
+        to_scaled(number, PRICE_DECIMALS, key)
     except Refused as refusal:
         raise Refused("bad_limit", f"{refusal.sentence}, or off") from None
     if key in SHARES and not 0 < number <= 1:
@@ -112,15 +113,7 @@ class Purchase:
 
     def fitting(self, budget: Decimal) -> Decimal:
         """The largest quantity whose cost is within `budget`."""
-        quantity = _floored(max(budget, ZERO), self.price, self.step)
-        while quantity > 0 and notional(self.price, quantity, "buy") > budget:
-            quantity -= self.step
-        return quantity
-
-
-def _floored(amount: Decimal, price: Decimal, step: Decimal) -> Decimal:
-    steps = EXACT.divide(amount, EXACT.multiply(price, step)).to_integral_value(ROUND_FLOOR)
-    return EXACT.multiply(steps, step)
+        return affordable(budget, self.price, self.step)
 
 
 def check_purchase(book: Book, value: Decimal, limits: Limits, buy: Purchase) -> None:
@@ -137,7 +130,7 @@ def check_purchase(book: Book, value: Decimal, limits: Limits, buy: Purchase) ->
         held = notional(buy.quote_price, book.held(symbol).quantity)
         # the spread leaves the value, so the room solves held + q*quote <= share * (value - q*(price - quote))
         lost = buy.price - buy.quote_price
-        room.append(_floored(max(share * value - held, ZERO), buy.quote_price + share * lost, buy.step))
+        room.append(affordable(share * value - held, buy.quote_price + share * lost, buy.step))
         if buy.quantity > room[-1]:
             over_share = f"would put more than {plain(share * 100)} % of {name}'s {usd(value)} USD into it"
     fits = f"{plain(min(room))} would fit" if min(room) > 0 else "none would fit"

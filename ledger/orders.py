@@ -17,6 +17,7 @@ from database import Actor, Store, insert_log
 from ledger.book import Book, read_book
 from ledger.day import halt_reason
 from ledger.limits import Limits, Purchase, check_purchase, check_trade_count, read_limits
+from ledger.texts import check_rationale
 from market import Market
 from store import tables
 from values.errors import Refused, VenueUnavailable, shown
@@ -26,7 +27,6 @@ from values.money import Side, fill_price, notional, plain, share_of_cost, usd
 from values.quote import Quote
 
 ROUNDS_MAX = 5
-RATIONALE_CHARS_MAX = 4_000
 _KEY = re.compile(r"[!-~]{1,80}")
 
 
@@ -90,12 +90,8 @@ def place(store: Store, market: Market, order: Order) -> Fill:
     """
     if order.key is not None and not _KEY.fullmatch(order.key):
         raise Refused("bad_order_key", f"the order key is {shown(order.key)}; expected 1 to 80 printable characters")
-    if len(order.rationale) > RATIONALE_CHARS_MAX:
-        raise Refused(
-            "rationale_too_long",
-            f"the rationale has {len(order.rationale)} characters; at most {RATIONALE_CHARS_MAX} are kept",
-        )
-    instrument = market.instrument(str(order.symbol) if isinstance(order.symbol, str) else repr(order.symbol))
+    check_rationale(order.rationale)
+    instrument = market.instrument(order.symbol)
     with store.read() as connection:
         book = read_book(connection, order.account)
         step = FRACTION if book.account.kind == "baseline" else instrument.step
@@ -132,6 +128,8 @@ def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> d
             "stale_price",
             f"the price of {symbol} is of {quote.as_of:%Y-%m-%d %H:%M} UTC, too old to trade on; wait for a new one",
         )
+    if fill_price(quote.price, side) <= 0:
+        raise Refused("price_too_small", f"{symbol} at {plain(quote.price)} is worth nothing after the spread")
     quotes = {symbol: quote}
     for held in book.holdings:
         if held not in quotes:

@@ -37,10 +37,13 @@ class _Recomputed:
     ) -> Iterator[tuple[str, str, str]]:
         """Book one transaction anew; yields (what, found, expected) for each figure of the row that is not so."""
         label = f"transaction {row.id}"
-        amount, realised = row.amount, ZERO
+        amount, realised = ZERO, ZERO
+        malformed = list(_malformed(row))
+        yield from ((f"the {what} of {label}", found, expected) for what, found, expected in malformed)
         if row.kind == "deposit":
-            self.deposited += row.amount
-        else:
+            amount = row.amount
+            self.deposited += amount
+        elif not malformed:
             price = fill_price(row.quote_price, row.kind)
             if row.price != price:
                 yield f"the price of {label}", plain(row.price), plain(price)
@@ -66,6 +69,22 @@ class _Recomputed:
         ):
             if found != expected:
                 yield f"the {what} of {label}", plain(found), plain(expected)
+
+
+_OF_A_TRADE = ("symbol", "quantity", "price", "quote_price", "quote_as_of", "quote_seen_at", "source")
+
+
+def _malformed(row: Row[tuple[object, ...]]) -> Iterator[tuple[str, str, str]]:
+    """What a row of its kind may not have, or lacks."""
+    if row.kind not in ("deposit", "buy", "sell"):
+        yield "kind", str(row.kind), "deposit, buy or sell"
+        return
+    for column in _OF_A_TRADE:
+        value = getattr(row, column)
+        if row.kind == "deposit" and value is not None:
+            yield column.replace("_", " "), str(value), "nothing"
+        if row.kind != "deposit" and (value is None or (isinstance(value, Decimal) and value <= 0)):
+            yield column.replace("_", " "), "nothing" if value is None else str(value), "what was traded"
 
 
 def reconcile_account(connection: Connection, name: str) -> Iterator[Difference]:
@@ -98,7 +117,16 @@ def reconcile_account(connection: Connection, name: str) -> Iterator[Difference]
 
 
 def reconcile(connection: Connection) -> Iterator[Difference]:
-    """Every difference in every account of the store."""
-    names = connection.execute(select(tables.accounts.c.name).order_by(tables.accounts.c.name)).scalars().all()
-    for name in names:
-        yield from reconcile_account(connection, name)
+    """Every difference in every account of the store, and in what belongs to no account."""
+    known = set(connection.execute(select(tables.accounts.c.name)).scalars())
+    named = known.union(
+        *(
+            connection.execute(select(table.c.account).distinct()).scalars()
+            for table in (tables.transactions, tables.holdings)
+        )
+    )
+    for name in sorted(named):
+        if name in known:
+            yield from reconcile_account(connection, name)
+        else:
+            yield Difference(name, "the account", "missing", "one that has transactions or holdings")

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from model_clients.failures import BadReply, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
 from model_clients.patience import Patience
-from model_clients.replies import EventData, StreamedReply, Unreadable, error_text, read_json
+from model_clients.replies import Unreadable, error_text, read_json
+from model_clients.streams import EventData, StreamedReply
 from values.errors import BadSetting
 
 logger = logging.getLogger("floor.models")
@@ -135,7 +136,10 @@ class Endpoint:
         """Which model, where, what happened; then what the server said, without the key and cut short."""
         if quoted == "":
             return f"{self.where} {what}"
-        text = self._hidden(ascii(quoted))
+        try:
+            text = self._hidden(ascii(quoted))
+        except RecursionError:
+            text = "brackets in brackets"
         return f"{self.where} {what}: {text if len(text) <= QUOTED_CHARS_MAX else text[:QUOTED_CHARS_MAX] + '…'}"
 
     def _hidden(self, text: str) -> str:

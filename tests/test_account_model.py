@@ -19,7 +19,14 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from accounts import Account, open_account
 from database import NewRun, Store
@@ -165,6 +172,12 @@ class AccountLife(RuleBasedStateMachine):
         assert tiny(str(fill.holding)) == self.model.held.get(symbol, 0)
         return "repeated" if fill.is_repeat else "filled"
 
+    @initialize(shares=st.integers(2, 20), units=st.integers(2, 10**7), odd=st.integers(1, 10**6))
+    def begin_with_some_of_each(self, shares: int, units: int, odd: int) -> None:
+        self.price("BTC-USD", self.model.prices["BTC-USD"] + odd)
+        self.do("buy", "AAPL", shares * SHARE, None)
+        self.do("buy", "BTC-USD", units, None)
+
     @rule(symbol=SYMBOLS, percent=st.integers(30, 300), odd=st.integers(0, 10**6))
     def price_moves(self, symbol: str, percent: int, odd: int) -> None:
         self.price(symbol, self.model.prices[symbol] * percent // 100 + odd)
@@ -197,19 +210,22 @@ class AccountLife(RuleBasedStateMachine):
             if each > 0:
                 self.do("buy", symbol, each, None)
 
-    @rule(
-        symbol=SYMBOLS,
-        percent=st.integers(1, 110),
-        key=st.none() | st.sampled_from("abcd"),
-    )
-    def sell_a_part(self, symbol: str, percent: int, key: str | None) -> None:
+    @precondition(lambda self: self.model.held)
+    @rule(data=st.data(), percent=st.integers(1, 100), key=KEYS)
+    def sell_a_part(self, data: st.DataObject, percent: int, key: str | None) -> None:
+        symbol = data.draw(st.sampled_from(sorted(self.model.held)))
         step = SHARE if symbol == "AAPL" else 1
-        self.do("sell", symbol, max(self.model.held.get(symbol, 0) * percent // 100 // step, 1) * step, key)
+        self.do("sell", symbol, max(self.model.held[symbol] * percent // 100 // step, 1) * step, key)
 
-    @rule(symbol=SYMBOLS)
-    def sell_all(self, symbol: str) -> None:
-        if symbol in self.model.held:
-            self.do("sell", symbol, self.model.held[symbol], None)
+    @rule(symbol=SYMBOLS, more=st.integers(1, 3))
+    def sell_more_than_is_held(self, symbol: str, more: int) -> None:
+        self.do("sell", symbol, self.model.held.get(symbol, 0) + more * (SHARE if symbol == "AAPL" else 1), None)
+
+    @precondition(lambda self: self.model.held)
+    @rule(data=st.data())
+    def sell_all(self, data: st.DataObject) -> None:
+        symbol = data.draw(st.sampled_from(sorted(self.model.held)))
+        self.do("sell", symbol, self.model.held[symbol], None)
 
     @rule(side=st.sampled_from(["buy", "sell"]), units=st.sampled_from([0, -SHARE, 1, SHARE - 1, SHARE + 1]))
     def ask_for_no_whole_share(self, side: str, units: int) -> None:
@@ -221,10 +237,17 @@ class AccountLife(RuleBasedStateMachine):
             key = data.draw(st.sampled_from(sorted(self.model.keys)))
             self.do(*self.model.keys[key], key)
 
+    @precondition(lambda self: not self.model.closed)
     @rule(symbol=SYMBOLS)
-    def market_opens_or_closes(self, symbol: str) -> None:
-        self.model.closed ^= {symbol}
-        self.venue.closed ^= {symbol}
+    def market_closes(self, symbol: str) -> None:
+        self.model.closed.add(symbol)
+        self.venue.closed.add(symbol)
+
+    @precondition(lambda self: self.model.closed)
+    @rule()
+    def market_opens(self) -> None:
+        self.model.closed.clear()
+        self.venue.closed.clear()
 
     @rule()
     def process_starts_anew(self) -> None:
@@ -263,7 +286,7 @@ def template(tmp_path: Path) -> Path:
 
 def test_an_account_lives_as_the_model_says(template: Path) -> None:
     AccountLife.template = template
-    run_state_machine_as_test(AccountLife, settings=settings(max_examples=20, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(AccountLife, settings=settings(max_examples=20, stateful_step_count=40, deadline=None))
 
 
 def test_the_model_s_own_rounding() -> None:

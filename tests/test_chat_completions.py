@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -152,6 +153,29 @@ async def test_malformed_arguments_are_answered_by_autogen_and_the_session_goes_
         assert asked == ["NVDA"]
         assert server.complaints == []
         assert "Unterminated string" in server.requests[1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("arguments", ['{"quantity": ' + "1" * 5_000, "[" * 100_000], ids=["digits", "brackets"])
+async def test_a_model_that_writes_without_end_does_not_hang_its_session(arguments: str) -> None:
+    endless = {"id": "c1", "type": "function", "function": {"name": "get_price", "arguments": arguments}}
+    async with opened([Answer(calls=[endless]), "I hold."]) as (server, client):
+        trader, asked = agent(client)
+        await asyncio.wait_for(trader.run(task="Begin."), timeout=20)
+        assert asked == []
+        assert server.requests[1]["messages"][-1]["content"].startswith("Error: ")
+
+
+async def test_brackets_in_brackets_are_an_answer_or_a_failure() -> None:
+    for depth in range(300, 1_000, 50):
+        nested = "[" * depth + "]" * depth
+        call = f'{{"function": {{"name": "t", "arguments": {nested}}}}}'
+        wrong = f'{{"choices": [{{"message": {{"content": {nested}}}}}]}}'
+        right = f'{{"choices": [{{"message": {{"tool_calls": [{call}]}}}}]}}'
+        async with opened([Raw(wrong), Raw(right)]) as (_, client):
+            with pytest.raises(BadReply):
+                await client.create(BEGIN)
+            with contextlib.suppress(BadReply):
+                json.loads(calls_of(await client.create(BEGIN))[0].arguments.removesuffix("…") or "0")
 
 
 async def test_the_request_says_what_is_asked() -> None:

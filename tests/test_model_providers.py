@@ -73,9 +73,11 @@ def test_a_wrong_setting_is_named_as_it_is_written_and_a_key_is_not_shown(monkey
     with pytest.raises(BadSetting, match="OPENAI_API_KEY is") as caught:
         client_for("openai/gpt-5", load(ModelSettings))
     assert KEY not in str(caught.value)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8000")
-    monkeypatch.setenv("OLLAMA_BASE_URL", "localhost:11434")
     with pytest.raises(BadSetting, match="OPENAI_BASE_URL is"):
         client_for("openai/gpt-5", load(ModelSettings))
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.setenv("OLLAMA_BASE_URL", "localhost:11434")
     with pytest.raises(BadSetting, match="OLLAMA_BASE_URL is"):
         client_for("ollama/qwen3", load(ModelSettings))

@@ -100,6 +100,14 @@ def notional(price: Decimal, quantity: Decimal, side: Side | None = None) -> Dec
         return _quantize(price * quantity, CASH_DECIMALS, rounding)
 
 
+def affordable(budget: Decimal, price: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` units that `budget` USD buys at `price`, 0 when none. What it costs is rounded up
+    to 1e-6 and fits all the same, because the budget is first rounded down to it."""
+    with localcontext(EXACT):
+        whole = _quantize(max(budget, ZERO), CASH_DECIMALS, ROUND_FLOOR)
+        return (whole / (price * step)).to_integral_value(ROUND_FLOOR) * step
+
+
 def share_of_cost(cost: Decimal, sold: Decimal, held: Decimal) -> Decimal:
     """The part of a holding's cost that goes with `sold` of `held` units (average cost), half-even to 1e-6."""
     if sold == held:

@@ -138,6 +138,7 @@ class ModelSettings(StoreSettings):
     """What a process that asks language models needs."""
 
     model: str = Field("house", description="the model that every trader uses: `house`, `openai/NAME` or `ollama/NAME`")
+
     @field_validator("model")
     @classmethod
     def _is_a_model(cls, model: str) -> str:
