@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Literal
 
 from sqlalchemy import insert, select, update
@@ -34,6 +35,7 @@ from values.names import normalise_name
 logger = logging.getLogger(__name__)
 
 HORIZON_DAYS_MAX = 36_500
+_ARGUMENTS_MAX = 20
 _ARGUMENT_CHARS_MAX = 500
 
 Action = Literal["buy", "sell", "hold"]
@@ -150,14 +152,15 @@ def record_refusal(
     """
     if refusal.is_on_record:
         return
-    shortened = {key: _shortened(value) for key, value in arguments.items() if value is not None}
+    given = islice(((key, value) for key, value in arguments.items() if value is not None), _ARGUMENTS_MAX)
+    shortened = {_shortened(key)[:80]: _shortened(value) for key, value in given}
     try:
         clock = store.clock()
         with store.write() as connection:
             known = account_record(connection, name) is not None
             connection.execute(
                 insert(tables.refusals).values(
-                    account=name[:80],
+                    account=_shortened(name)[:80],
                     tool=tool,
                     code=refusal.code,
                     sentence=refusal.sentence,
@@ -205,10 +208,9 @@ def open_account(
         raise Refused("bad_balance", f"the balance is {shown(str(paid_in))}; expected 0 USD or more")
     check_strategy(strategy)
     parsed = {key: parse_limit(key, "off" if value is None else value) for key, value in (limits or {}).items()}
-    with store.read() as connection:
-        if account_record(connection, name) is not None:
-            raise Refused("account_exists", f"there is an account {name} already; choose another name")
-    write_account(store, name, strategy=strategy, actor=actor, kind=kind, limits=parsed, balance=paid_in)
+    write_account(
+        store, name, strategy=strategy, actor=actor, kind=kind, limits=parsed, balance=paid_in, must_be_new=True
+    )
     return Account(store, market, name, actor)
 
 

@@ -20,7 +20,8 @@ from ledger.orders import Fill
 from ledger.report import AccountReport, Position, TransactionPage
 from market import Market, open_market, open_store
 from values.clock import iso
-from values.errors import Refused, StoreUnusable, VenueUnavailable
+from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
+from values.instrument import normalise_symbol
 from values.money import plain
 from values.names import normalise_name
 from values.settings import MarketSettings, load
@@ -112,10 +113,18 @@ class Desk:
     def keep(self, tool: str, arguments: Mapping[str, Any], refusal: Refused) -> None:
         """A refused order is a row, a refused read a log line."""
         if tool in WRITING:
-            name = self.bound or str(arguments.get("name"))
-            record_refusal(self.store, name, self.actor, tool, arguments, refusal)
+            record_refusal(self.store, self._meant(arguments.get("name")), self.actor, tool, arguments, refusal)
         else:
             print(f"refused {tool}: {refusal}", file=sys.stderr)
+
+    def _meant(self, name: object) -> str:
+        """Whose record a refusal belongs to: this server's account, else the one that the caller named."""
+        if self.bound is not None:
+            return self.bound
+        try:
+            return normalise_name(name)
+        except Refused:
+            return shown(name)
 
 
 def build(store: Store, market: Market, *, bound: str | None = None, actor: Actor = "operator") -> RefusingServer:
@@ -204,7 +213,9 @@ def _add_records(server: RefusingServer, desk: Desk) -> None:
         """Put a decision on record, with how sure you are and until when it should be judged."""
         account = desk.account(name)
         decision_id = account.record_decision(symbol, action, confidence, horizon_days, rationale)
-        return DecisionResult(decision_id=decision_id, name=account.name, symbol=str(symbol), action=action)
+        return DecisionResult(
+            decision_id=decision_id, name=account.name, symbol=normalise_symbol(symbol), action=action
+        )
 
 
 def _add_resources(server: RefusingServer, desk: Desk) -> None:

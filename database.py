@@ -305,16 +305,20 @@ def write_account(
     limits: Mapping[str, Decimal | None] | None = None,
     balance: Decimal = STARTING_BALANCE,
     session_id: str | None = None,
+    must_be_new: bool = False,
 ) -> bool:
     """Open the account `name` with `balance` USD, or change the strategy of the one that is there; whether it is new.
 
     Never changes the cash or holdings of an account that exists; `kind`, `limits` and `balance` are for a new one.
+    With `must_be_new`, one that exists is left as it is: raises Refused `account_exists`.
     """
     clock = store.clock()
     now, wall = clock.now(), clock.wall()
     acted = {"actor": actor, "market_time": now, "wall_time": wall}
     with store.write() as connection:
         is_new = account_record(connection, name) is None
+        if must_be_new and not is_new:
+            raise Refused("account_exists", f"there is an account {name} already; choose another name")
         if is_new:
             connection.execute(
                 insert(tables.accounts).values(

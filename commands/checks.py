@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from ledger.reconcile import reconcile
 from store import tables
 from store.engine import explained
-from store.migrate import is_current, revision
+from store.migrate import is_current, refuse_foreign, revision
 from values.clock import wall_now
 from values.errors import StoreUnusable
 
@@ -170,7 +170,8 @@ class StoreExamination:
         if whole.state == "FAIL":
             yield whole
             return
-        found = revision(connection)  # raises StoreUnusable for another program's file
+        refuse_foreign(self.path)
+        found = revision(connection)
         is_now = found is not None and is_current(connection)
         if found is None or (is_now and connection.execute(select(tables.run)).one_or_none() is None):
             yield Finding(

@@ -40,6 +40,8 @@ def reset_store(yes: bool) -> int:
             store.close()
             for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
                 leftover.unlink(missing_ok=True)
+            for memory in path.parent.glob(f"{path.name}.memory-*"):  # a new run must not remember the old one
+                memory.rename(copy.with_name(copy.name + memory.name.removeprefix(path.name)))
         finally:
             os.close(held)
     print(f"kept as {copy}; the next `trading-floor run` makes a new store", file=sys.stdout)

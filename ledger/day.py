@@ -29,7 +29,7 @@ def opening_value(connection: Connection, name: str, value: Decimal, now: dateti
     before = connection.execute(
         select(values.value)
         .where(values.account == name, values.market_time < datetime.combine(today, time(), UTC))
-        .order_by(values.market_time.desc())
+        .order_by(values.market_time.desc(), values.id.desc())
         .limit(1)
     ).scalar_one_or_none()
     # a day without a value was opened anew by `resume` while there was no price: what was before it does not count

@@ -16,6 +16,8 @@ from tests.shelf import ShelfVenue
 from values.settings import SETTINGS_CLASSES, FloorSettings
 
 START = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+
+
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the environment nor a developer's .env decides what a test sees."""

@@ -107,7 +107,7 @@ def at_once(work: str, arguments: Sequence[Sequence[str]]) -> list[Any]:
             assert process.stdin is not None
             process.stdin.write("begin\n")
             process.stdin.flush()
-        answers = [process.communicate(timeout=60)[0] for process in processes]
+        answers = [process.communicate(timeout=150)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

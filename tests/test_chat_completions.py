@@ -549,12 +549,12 @@ async def test_a_hung_connection_ends_at_the_deadline_and_is_closed(first: bytes
         with pytest.raises(ModelUnavailable, match=r"did not answer within 0\.15 s"):
             await (streamed(client) if stream else client.create(BEGIN))
         assert loop.time() - began < 1.15
-        await server.left.wait()
+        await asyncio.wait_for(server.left.wait(), 5)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_cancelled_call_hangs_up(stream: bool) -> None:
-    async with opened([Hang(), "Hello."]) as (server, client):
+    async with opened([Hang(), "Hello."], timeout_s=5) as (server, client):
         token = CancellationToken()
         given = {"cancellation_token": token}
         call = asyncio.ensure_future(streamed(client, **given) if stream else client.create(BEGIN, **given))  # type: ignore[arg-type]
@@ -562,7 +562,7 @@ async def test_a_cancelled_call_hangs_up(stream: bool) -> None:
         token.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await server.left.wait()
+        await asyncio.wait_for(server.left.wait(), 5)
         with pytest.raises(asyncio.CancelledError):
             await client.create(BEGIN, **given)  # type: ignore[arg-type]
         assert len(server.requests) == 1
@@ -570,21 +570,21 @@ async def test_a_cancelled_call_hangs_up(stream: bool) -> None:
 
 
 async def test_a_task_that_is_cancelled_hangs_up() -> None:
-    async with opened([Hang()]) as (server, client):
+    async with opened([Hang()], timeout_s=5) as (server, client):
         call = asyncio.ensure_future(client.create(BEGIN))
         await server.asked.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await server.left.wait()
+        await asyncio.wait_for(server.left.wait(), 5)
 
 
 async def test_a_stream_that_nobody_reads_on_hangs_up() -> None:
-    async with opened([Hang(STREAM_HEAD + LATE)]) as (server, client):
+    async with opened([Hang(STREAM_HEAD + LATE)], timeout_s=5) as (server, client):
         stream = client.create_stream(BEGIN)
         assert await anext(stream) == "Hel"
         await stream.aclose()
-        await server.left.wait()
+        await asyncio.wait_for(server.left.wait(), 5)
 
 
 async def test_fifty_at_once_are_all_under_way_and_get_their_own_answers() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import still_running
 from values.settings import PROJECT
 
 FLOOR = [sys.executable, str(PROJECT / "trading_floor.py")]
@@ -156,13 +157,15 @@ def test_reconcile_ends_with_one_and_names_the_account_when_the_books_were_touch
 
 def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path: Path) -> None:
     run(environment, "accounts", "open", "me")
+    (tmp_path / "accounts.db.memory-me").write_text("what it remembers")
     refused = run(environment, "reset", said="n\n")
     assert (refused.returncode, "nothing was changed" in refused.stdout) == (1, True)
     assert (tmp_path / "accounts.db").exists()
     done = run(environment, "reset", said="y\n")
     assert done.returncode == 0
     assert not (tmp_path / "accounts.db").exists()
-    (copy,) = tmp_path.glob("accounts.db.kept-*")
+    (copy,) = (each for each in tmp_path.glob("accounts.db.kept-*") if "memory" not in each.name)
+    assert copy.with_name(copy.name + ".memory-me").read_text() == "what it remembers"
     kept = environment | {"DATABASE_URL": f"sqlite:///{copy}"}
     assert "me" in run(kept, "accounts", "list").stdout
     assert run(environment, "status").returncode == 2
@@ -172,7 +175,7 @@ def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path
     ("variable", "value", "says"),
     [
         ("RUN_EVERY_N_MINUTES", "0", "RUN_EVERY_N_MINUTES is '0'"),
-        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house, or openai/NAME"),
+        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house, openai/NAME"),
         ("MODEL", "openai/x", "OPENAI_API_KEY"),
         ("PUSHOVER_USER", "u", "PUSHOVER_TOKEN"),
         ("MARKET", "moon", "MARKET is 'moon'"),
@@ -207,8 +210,7 @@ def test_a_signal_ends_the_floor_with_no_process_left_and_no_session_half_record
         rest = floor.stdout.read()
         assert floor.wait(timeout=30) == 0
     assert "account" in rest
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert alive == []
+    assert still_running(children) == []
     with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
         outcomes = {outcome for (outcome,) in raw.execute("SELECT outcome FROM sessions")}
     assert outcomes <= {"completed", "interrupted"}
@@ -226,8 +228,7 @@ def test_no_process_outlives_a_floor_that_is_killed_and_the_next_start_needs_no_
         children = psutil.Process(floor.pid).children(recursive=True)
         assert len(children) == SERVERS_RUNNING
         floor.kill()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert alive == []
+    assert still_running(children) == []
     once = run(environment, "once")
     assert once.returncode == 0
     with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:

@@ -26,6 +26,7 @@ from ledger.reconcile import reconcile
 from market import open_market, open_store
 from store import tables
 from tests.crashing_server import POINTS
+from tests.processes import still_running
 from tests.shelf import simulated_settings
 from values.settings import PROJECT, MarketSettings, load
 
@@ -116,8 +117,7 @@ def test_a_killed_floor_loses_no_acknowledged_trade_and_leaves_no_process(tmp_pa
             # what had been acknowledged when the kill came may still be in the pipe
             acknowledged += [int(line) for line in stream.stdout.read().splitlines() if line.isdigit()]
         assert children
-        _, alive = psutil.wait_procs(children, timeout=30)
-        assert alive == []
+        assert still_running(children) == []
     booked = fills(store)
     assert set(acknowledged) <= set(booked)
     assert len(acknowledged) == len(set(acknowledged))

@@ -221,7 +221,7 @@ STORES: list[tuple[str, Callable[[Path], object], str, str, str]] = [
     ("emptied", lambda path: altered(path, "DELETE FROM run"), "store", "FAIL", "never set up"),
     ("empty", lambda path: path.write_bytes(b""), "store", "FAIL", "never set up"),
     ("text", lambda path: path.write_text("no database" * PAGE), "store", "FAIL", "not an SQLite database"),
-    ("another's", lambda path: altered(path, "DROP TABLE alembic_version"), "store", "FAIL", "none of this floor's"),
+    ("another's", lambda path: altered(path, "DROP TABLE alembic_version"), "store", "FAIL", "is not this floor's"),
     ("a bad page", one_page_overwritten, "store", "FAIL", "damaged"),
     ("half", cut_in_half, "store", "FAIL", "damaged"),
     ("a folder", made_a_folder, "store", "FAIL", "can't be opened"),

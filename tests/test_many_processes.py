@@ -18,6 +18,8 @@ from market import open_market, open_store
 from store import tables
 from tests.side_by_side import at_once, settings_of
 
+pytestmark = pytest.mark.xdist_group("many-processes")  # they share one crowd, which takes seconds to run
+
 PROCESSES = 8
 ORDERS = 100
 

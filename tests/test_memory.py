@@ -376,6 +376,20 @@ def test_a_full_graph_gives_up_what_is_deleted_to_make_room(
     assert sound(graph.path)
 
 
+def test_a_full_graph_does_not_give_up_what_the_present_still_sees(
+    graph: MemoryGraph, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.graph.ROWS_MAX", 3)
+    graph.create_entities([entity("NVDA", "a", "b")])
+    clock.advance(HOUR)
+    graph.delete_entities(["NVDA"])
+    with seen_at(graph.path, START) as earlier:
+        with refused("graph_full"):
+            earlier.create_entities([entity("AMD")])
+        assert earlier.read_graph() == whole([entity("NVDA", "a", "b")])
+    assert graph.create_entities([entity("AMD")]) == [entity("AMD")]
+
+
 def test_a_graph_too_large_for_an_answer_is_cut_to_its_newest_and_says_so(graph: MemoryGraph) -> None:
     count = ANSWER_ENTITIES_MAX + 20
     for start in range(0, count, 60):
@@ -512,6 +526,18 @@ def listed(path: Path) -> list[str]:
             "SELECT o.text FROM observations o JOIN entities e ON e.id = o.entity_id WHERE e.name = 'shared'"
         )
         return [row[0] for row in rows]
+
+
+def test_a_file_that_another_program_holds_locked_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.graph.BUSY_S", 0.05)
+    with seen_at(tmp_path / "memory", START) as graph, closing(sqlite3.connect(graph.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="another program holds memory locked"):
+            graph.create_entities([entity("NVDA")])
+        other.rollback()
+        assert graph.create_entities([entity("NVDA")]) == [entity("NVDA")]
 
 
 def test_processes_that_write_one_graph_at_once_lose_nothing(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ MONEY_TOOLS = {"buy_shares", "sell_shares", "change_strategy", "record_decision"
 def speak(request: dict[str, Any]) -> Reply:
     """A trader that asks, buys, records and pushes; a researcher that remembers, searches and stores what it found."""
     messages = request["messages"]
-    turn = sum(message["role"] == "assistant" for message in messages)
+    turn: int = sum(message["role"] == "assistant" for message in messages)
     if "research assistant" in messages[0]["content"]:
         return _research(turn, messages)
     task = next(message["content"] for message in messages if message["role"] == "user")
@@ -64,7 +64,7 @@ def speak(request: dict[str, Any]) -> Reply:
 
 
 def session_of(task: str) -> str:
-    return re.findall(r"trace_\w+", task)[0]
+    return str(re.findall(r"trace_\w+", task)[0])
 
 
 def _research(turn: int, messages: list[dict[str, Any]]) -> Reply:
@@ -122,7 +122,7 @@ async def test_books_memory_pushes_tokens_and_cents_agree_with_what_the_loopback
             said = await run_floor(environment, history)
             bodies = b"".join(model.bodies)
             requests, usage, complaints = list(model.requests), model.usage, model.complaints
-        taken = {service: len(push.taken(service)) for service in ("pushover", "ntfy")}  # type: ignore[arg-type]
+        taken = {service: len(push.taken(service)) for service in ("pushover", "ntfy")}
         searches = len(search.requests)
 
     assert complaints == []

@@ -146,9 +146,7 @@ class ReplayVenue:
             if moment < end:
                 return MarketSession(is_open=True, next_change=from_seconds(end), note=self._note)
         [(start,)] = self._select(_RUN_NEXT, key, moment)
-        return MarketSession(
-            is_open=False, next_change=None if start is None else from_seconds(start), note=self._note
-        )
+        return MarketSession(is_open=False, next_change=None if start is None else from_seconds(start), note=self._note)
 
     def _seconds(self, symbol: str) -> int:
         seconds = self._bar_seconds.get(symbol)

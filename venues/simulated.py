@@ -232,15 +232,18 @@ class SimulatedVenue:
             strict=True,
         )
         for index, (opening, top, bottom, closing, volume) in enumerate(rows, first):
-            yield index, Bar(
-                symbol,
-                _time_of(index * minutes),
-                _time_of((index + 1) * minutes),
-                _price(opening),
-                _price(top),
-                _price(bottom),
-                _price(closing),
-                exact(volume, "volume"),
+            yield (
+                index,
+                Bar(
+                    symbol,
+                    _time_of(index * minutes),
+                    _time_of((index + 1) * minutes),
+                    _price(opening),
+                    _price(top),
+                    _price(bottom),
+                    _price(closing),
+                    exact(volume, "volume"),
+                ),
             )
 
     def _hourly_volumes(self, symbol: str, first_hour: int, hours: NDArray[Any]) -> NDArray[Any]:

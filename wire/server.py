@@ -83,6 +83,8 @@ class RefusingServer(MCPServer[Any]):
     def refuse_resource(self, error: Exception) -> ResourceError:
         """The SDK's error for a resource that can't be read, with the same text as a tool's."""
         if isinstance(error, Refused):
+            if self._on_refused is not None:
+                self._on_refused("a resource", {}, error)
             kind = ResourceNotFoundError if error.code.startswith("unknown_") else ResourceError
             return kind(f"{error.code}: {error.sentence}")
         return ResourceError(f"unavailable: {error}")
