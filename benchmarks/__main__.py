@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from benchmarks import first_fill
+from benchmarks import first_fill, model_turn
 from values.settings import PROJECT
 
-BENCHMARKS = (first_fill,)
+BENCHMARKS = (first_fill, model_turn)
 
 
 def main() -> None:

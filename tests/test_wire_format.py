@@ -148,6 +148,43 @@ def test_what_a_model_said_beside_its_calls_goes_back_under_the_names_it_came_wi
     assert message["reasoning_content"] == "Hmm."
 
 
+def test_what_is_in_use_is_kept_and_what_is_not_is_forgotten() -> None:
+    calls = [FunctionCall("c", "{}", "get_balance")]
+    wire = WireFormat(kept_bytes_max=4_000)
+    wire.remember(calls, "Hmm.", {"content": None, "reasoning": "Hmm."})
+    said = AssistantMessage(content=calls, thought="Hmm.", source="t")
+    for turn in range(50):
+        assert sent(wire, said, UserMessage(content=f"{turn} " * 100, source="user"))[0]["reasoning"] == "Hmm."
+    for turn in range(50):
+        sent(wire, UserMessage(content=f"{turn} again " * 100, source="user"))
+    [message] = sent(wire, said)
+    assert message["content"] == "Hmm."
+    assert "reasoning" not in message
+
+
+def test_a_message_that_was_changed_is_converted_again() -> None:
+    user = UserMessage(content="one", source="user")
+    parts = UserMessage(content=["one"], source="user")
+    call = AssistantMessage(content=[FunctionCall("one", '{"one": 1}', "one")], thought="one", source="t")
+    result = results(("one", "one"))
+    wire = WireFormat()
+    before = sent(wire, user, parts, call, result)
+    assert isinstance(parts.content, list)
+    assert isinstance(call.content[0], FunctionCall)
+    user.content, parts.content[0], call.thought = "two", "two", "two"
+    changed = call.content[0]
+    for name, value in (("id", "two"), ("name", "two"), ("arguments", '{"two": 2}')):
+        last = sent(wire, call)
+        setattr(changed, name, value)
+        assert sent(wire, call) != last
+    result.content[0].content = "two"
+    assert "one" in json.dumps(before)
+    after = json.dumps(sent(wire, user, parts, call, result))
+    assert after.count("one") == 1  # the id that the result answers
+    result.content[0].call_id = "two"
+    assert "one" not in json.dumps(sent(wire, result))
+
+
 def test_a_turn_converts_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = WireFormat()
     history: list[LLMMessage] = [UserMessage(content="Begin.", source="user")]
