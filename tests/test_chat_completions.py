@@ -180,11 +180,11 @@ async def test_brackets_in_brackets_fail_like_any_bad_reply_however_deep_the_cal
         with pytest.raises(BadReply, match="should be a text"):
             await ask(frames=300)
         try:
-            arguments = calls_of(await ask(frames=300))[0].arguments
-        except BadReply as failed:  # how deep is too deep is Python's to say
-            assert "nested too deeply" in str(failed)
-        else:
-            assert arguments == nested
+            told = calls_of(await ask(frames=300))[0].arguments
+        except BadReply as failed:
+            told = str(failed)
+        # how deep is too deep is Python's to say
+        assert told == nested or "nested too deeply" in told
 
 
 async def test_the_request_says_what_is_asked() -> None:
