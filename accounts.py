@@ -35,6 +35,8 @@ from values.names import normalise_name
 logger = logging.getLogger(__name__)
 
 HORIZON_DAYS_MAX = 36_500
+OPERATOR = "operator"
+BASELINE_PREFIX = "baseline-"
 _ARGUMENTS_MAX = 20
 _ARGUMENT_CHARS_MAX = 500
 
@@ -202,6 +204,8 @@ def open_account(
 ) -> Account:
     """Open a new account with `balance` USD. Raises Refused `account_exists`, `bad_name` or `bad_limit`."""
     name = normalise_name(name)
+    if name == OPERATOR or (kind != "baseline" and name.startswith(BASELINE_PREFIX)):
+        raise Refused("bad_name", f"the name {name} is the floor's own; choose another")
     paid_in = exact(balance, "balance")
     to_scaled(paid_in, CASH_DECIMALS, "balance")
     if paid_in < 0:

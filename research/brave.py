@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import anyio
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from research.provider import Freshness, Hit, SearchUnavailable, host_of, published_at
@@ -123,11 +123,11 @@ class BraveSearch:
     ) -> dict[str, Any]:
         params = {"q": query, "count": str(count)} | ({"freshness": _FRESHNESS[freshness]} if freshness else {})
         url = f"{self._base_url}/res/v1/{kind}/search"
-        # httpx could bound each read, not the whole: an engine that sends a byte at a time would hold it for ever
-        timeout = httpx.Timeout(None, connect=CONNECT_S)
+        # httpx2 could bound each read, not the whole: an engine that sends a byte at a time would hold it for ever
+        timeout = httpx2.Timeout(None, connect=CONNECT_S)
         try:
             with anyio.fail_after(self._deadline_s):
-                async with httpx.AsyncClient(
+                async with httpx2.AsyncClient(
                     verify=_tls(), timeout=timeout, follow_redirects=False, trust_env=False
                 ) as client:
                     answer = await self._get(client, url, params)
@@ -135,7 +135,7 @@ class BraveSearch:
                         answer = await self._once_more(client, url, params, answer, now)
         except TimeoutError:
             raise SearchUnavailable(f"Brave Search did not answer within {self._deadline_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SearchUnavailable(
                 f"Brave Search can't be reached ({type(error).__name__}); look at the network and BRAVE_BASE_URL"
             ) from None
@@ -147,7 +147,7 @@ class BraveSearch:
         return said
 
     async def _once_more(
-        self, client: httpx.AsyncClient, url: str, params: Mapping[str, str], refused: _Answer, now: datetime
+        self, client: httpx2.AsyncClient, url: str, params: Mapping[str, str], refused: _Answer, now: datetime
     ) -> _Answer:
         """What a second request gives, after the wait that Brave asks for; `refused` itself where that is too long."""
         wait_s = refused.wait_s(now)
@@ -156,7 +156,7 @@ class BraveSearch:
         await self._sleep(wait_s)
         return await self._get(client, url, params)
 
-    async def _get(self, client: httpx.AsyncClient, url: str, params: Mapping[str, str]) -> _Answer:
+    async def _get(self, client: httpx2.AsyncClient, url: str, params: Mapping[str, str]) -> _Answer:
         key = self._key.get_secret_value()
         headers = {"X-Subscription-Token": key, "Accept": "application/json", "Accept-Encoding": "identity"}
         async with client.stream("GET", url, params=params, headers=headers) as response:
@@ -174,7 +174,7 @@ class BraveSearch:
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
     """Made once: it reads every root certificate, in 20 ms."""
-    return httpx.create_ssl_context()
+    return httpx2.create_ssl_context()
 
 
 def _refusal(answer: _Answer, now: datetime) -> str:
