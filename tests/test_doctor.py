@@ -25,7 +25,7 @@ from accounts import Account, open_account
 from commands import doctor
 from commands.checks import Finding, StoreExamination, disk_finding, folder_finding, port_finding, sqlite_finding
 from commands.upstreams import UPSTREAMS, ask_all
-from database import Store, read_account, write_log
+from database import NewRun, Store, read_account, write_log
 from desks.servers import SERVERS, ServerRow
 from market import Market, open_market, open_store
 from values.clock import wall_now
@@ -290,7 +290,8 @@ def test_a_copy_torn_between_two_transactions_never_passes_for_a_third_state(
 
 def test_a_copy_without_its_wal_is_found_or_says_how_old_it_is(store: Store, market: Market, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    shutil.copy(store.path, copy)  # the store is so new that all of it is in the -wal still
+    with closing(Store(tmp_path / "fresh.db", NewRun("replay", 1))) as fresh:
+        shutil.copy(fresh.path, copy)  # so new that all of it is in the -wal still
     is_sound, findings = examined(copy)
     assert (is_sound, findings["store"].state) == (False, "FAIL")
     assert "without its -wal" in findings["store"].found
