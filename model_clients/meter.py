@@ -223,7 +223,7 @@ def _mistake(call: FunctionCall, offered: set[str]) -> str | None:
     """What AutoGen will answer to this call without asking a workbench."""
     try:
         json.loads(call.arguments)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         return f"bad_json: the arguments are no JSON ({error})"
     if call.name not in offered:
         return f"unknown_tool: there is no tool {call.name[:60]!r}"
