@@ -266,6 +266,8 @@ def main() -> None:
 
     def make() -> RefusingServer:
         settings = load(MarketSettings)
+        if given.account is not None and not settings.store_path.exists():
+            Store(settings.store_path)  # raises: a mistyped DATABASE_URL makes no store for an account that it lacks
         store = open_store(settings)
         actor: Actor = "floor" if given.floor else "operator" if given.account is None else "client"
         return build(store, open_market(store, settings), bound=given.account, actor=actor)

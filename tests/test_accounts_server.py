@@ -578,3 +578,13 @@ class TestProcess:
         assert ended.answers == {}
         assert sentence in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
+
+    def test_one_bound_to_an_account_makes_no_store_where_there_is_none(
+        self, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        mistyped = tmp_path / "acounts.db"
+        changed = {**environment, "DATABASE_URL": f"sqlite:///{mistyped}"}
+        ended = talk("accounts_server", "--account", "warren", environment=changed, calls=[])
+        assert ended.exit_code == 2
+        assert "there is no store at" in ended.stderr
+        assert not mistyped.exists()
