@@ -1,5 +1,5 @@
 # The floor's commands. `make floor` and `make test` set up all that they need.
-.PHONY: floor test setup lint types check bench lock
+.PHONY: floor test setup lint types bench soak screenshots chaos chaos-long lock
 .DEFAULT_GOAL := floor
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 CLIENTS := build/clients/.ready
 
 floor: setup
-	@$(BIN)/trading-floor run
+	@$(BIN)/trading-floor run --dashboard
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,22 @@ types: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# The dashboard under fifty tabs for half an hour (MINUTES=5: for five), and what its memory does.
+MINUTES ?= 30
+soak: setup
+	$(BIN)/python -m benchmarks.dashboard_load $(MINUTES)
+
+# The README's pictures, from a floor's run on a fixed seed; needs Chromium and some minutes.
+screenshots: $(CLIENTS)
+	$(BIN)/python -m tests.screenshots
+
+# Faults and attacks with figures: under half an hour, and ten times as much.
+chaos: setup
+	$(BIN)/python -m tests.chaos
+
+chaos-long: setup
+	$(BIN)/python -m tests.chaos --scale 10
 
 # After a change of dependencies in pyproject.toml: choose anew, with hashes and without naming a host.
 lock: setup

@@ -230,7 +230,7 @@ def set_state(
         value = valuate(store, market, name).value
         changes |= {"day": market_day(market.clock.now()), "day_open_value": value}
     with store.write() as connection:
-        account = read_book(connection, name).account
+        account = read_book(connection, name, lock=True).account
         connection.execute(update(tables.accounts).where(tables.accounts.c.name == account.name).values(**changes))
 
 
@@ -244,5 +244,5 @@ def change_limit(store: Store, name: str, key: str, value: str) -> None:
     """The operator's word: a limit's new value, or `off`. Each change is a row. Raises Refused `bad_limit`."""
     parsed = parse_limit(key, value)
     with store.write() as connection:
-        read_book(connection, name)
+        read_book(connection, name, lock=True)
         write_limit(connection, name, key, parsed, "operator", store.clock())

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from contextlib import closing
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
 from accounts import Account, record_refusal
-from database import Actor, Store
+from database import Actor, Store, read_account
 from ledger.orders import Fill
 from ledger.report import AccountReport, Position, TransactionPage
 from market import Market, open_market, open_store
@@ -89,14 +90,23 @@ class DecisionResult(BaseModel):
     action: str
 
 
-@dataclass(frozen=True, slots=True)
 class Desk:
-    """Whose accounts this server serves: `bound` alone, or, with None, all; and who is said to have acted."""
+    """Whose accounts this server serves: `bound` alone, or, with None, all; and who is said to have acted.
+
+    A nursery makes the server before it forks those that `open` at their accounts; until then a desk serves nobody.
+    """
 
     store: Store
     market: Market
     bound: str | None
     actor: Actor
+
+    def open(self, store: Store, market: Market, bound: str | None, actor: Actor) -> None:
+        """Raises Refused `unknown_account` when `bound` names none."""
+        self.store, self.market, self.actor = store, market, actor
+        self.bound = None if bound is None else normalise_name(bound)
+        if self.bound is not None:
+            self.account(self.bound).record()
 
     def account(self, name: object) -> Account:
         """Raises Refused `other_account` before anything is read, also for a name that is none."""
@@ -129,21 +139,53 @@ class Desk:
 
 def build(store: Store, market: Market, *, bound: str | None = None, actor: Actor = "operator") -> RefusingServer:
     """The server over an open store and market. Raises Refused `unknown_account` when `bound` names none."""
-    desk = Desk(store, market, None if bound is None else normalise_name(bound), actor)
-    if desk.bound is not None:
-        desk.account(desk.bound).record()
-    whose = "every account" if desk.bound is None else f"the account {desk.bound} alone"
-    server = RefusingServer(
-        "accounts_server",
-        instructions=f"Paper-money accounts in USD; this server serves {whose}. Buys fill 0.2 % above the quote and "
-        "sells 0.2 % below it. An error reads `code: sentence` and says what would be allowed.",
-        on_refused=desk.keep,
-    )
+    desk = Desk()
+    return _opened(_made(desk), desk, store, market, bound, actor)
+
+
+def _made(desk: Desk) -> RefusingServer:
+    server = RefusingServer("accounts_server", on_refused=desk.keep)
     _add_reads(server, desk)
     _add_trades(server, desk)
     _add_records(server, desk)
     _add_resources(server, desk)
     return server
+
+
+def _opened(
+    server: RefusingServer, desk: Desk, store: Store, market: Market, bound: str | None, actor: Actor
+) -> RefusingServer:
+    desk.open(store, market, bound, actor)
+    whose = "every account" if desk.bound is None else f"the account {desk.bound} alone"
+    server.introduce(
+        f"Paper-money accounts in USD; this server serves {whose}. Buys fill 0.2 % above the quote and "
+        "sells 0.2 % below it. An error reads `code: sentence` and says what would be allowed."
+    )
+    return server
+
+
+class Prepared(NamedTuple):
+    """All of a server but whose it is."""
+
+    settings: MarketSettings
+    store: Store
+    desk: Desk
+    server: RefusingServer
+
+
+@cache
+def prepare(is_bound: bool) -> Prepared:
+    """What the servers of one run share, made once, where they are forked before they are (`wire/nursery.py`).
+
+    The store has no open connection afterwards: none may pass a fork.
+    """
+    settings = load(MarketSettings)
+    if is_bound:
+        Store(settings.store_address).close()  # a mistyped DATABASE_URL makes no store for an account that it lacks
+    with closing(open_store(settings)) as store:
+        read_account(store, "operator")  # what has run once runs in pages that are shared
+    desk = Desk()
+    return Prepared(settings, store, desk, _made(desk))
 
 
 def _add_reads(server: RefusingServer, desk: Desk) -> None:
@@ -256,21 +298,18 @@ def _result(fill: Fill) -> TradeResult:
     )
 
 
+PARSER = argparse.ArgumentParser(prog="accounts-server", description="Paper-money accounts as an MCP server on stdio.")
+PARSER.add_argument("--account", metavar="NAME", help="serve this account alone; without it, all (the operator's)")
+PARSER.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # set by the floor's launcher alone
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="accounts-server", description="Paper-money accounts as an MCP server on stdio."
-    )
-    parser.add_argument("--account", metavar="NAME", help="serve this account alone; without it, all (the operator's)")
-    parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # set by the floor's launcher alone
-    given = parser.parse_args()
+    given = PARSER.parse_args()
 
     def make() -> RefusingServer:
-        settings = load(MarketSettings)
-        if given.account is not None and not settings.store_path.exists():
-            Store(settings.store_path)  # raises: a mistyped DATABASE_URL makes no store for an account that it lacks
-        store = open_store(settings)
+        settings, store, desk, server = prepare(given.account is not None)
         actor: Actor = "floor" if given.floor else "operator" if given.account is None else "client"
-        return build(store, open_market(store, settings), bound=given.account, actor=actor)
+        return _opened(server, desk, store, open_market(store, settings), given.account, actor)
 
     sys.exit(serve(make))
 

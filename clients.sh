@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes build/clients: MCP clients of other makers, at exact versions with hashes, for tests/test_other_clients.py - the SDK
-# of the older protocol, a Node.js, and the MCP Inspector on it. `sh clients.sh lock` chooses their dependencies anew.
+# Makes build/clients: MCP clients of other makers, at exact versions with hashes, for tests: the SDK of the older protocol,
+# a Node.js, the MCP Inspector on it, and axe-core for the dashboard. `sh clients.sh lock` chooses their dependencies anew.
 set -eu
 cd "$(dirname "$0")"
 

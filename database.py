@@ -1,18 +1,17 @@
-"""The store: one SQLite file that holds one run, its transactions and the floor's named operations on it.
+"""The store: one database that holds one run, its transactions and the floor's named operations on it.
 
-`Store.read` is a consistent snapshot, `Store.write` a durable transaction that takes its fair turn and is rolled back
-whole by any exception. Cash and holdings are changed by the ledger alone: `write_account` opens an account or changes
-its strategy and nothing else.
+`Store.read` is a consistent snapshot, `Store.write` a durable transaction that is rolled back whole by any exception.
+On SQLite writers take turns; on PostgreSQL they meet only at the rows they lock, so whoever changes what it has read
+locks it first (`account_record(..., lock=True)`, `lock_run`). Cash and holdings are changed by the ledger alone:
+`write_account` opens an account or changes its strategy and nothing else.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,9 +21,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import StatementError
 
 from store import tables
-from store.engine import WRITES, explained, make_engine
-from store.migrate import is_current, refuse_foreign, revision, upgrade
-from store.turns import WAIT_S, try_turn, turn
+from store.backend import FloorHold, backend_of
+from store.migrate import is_current, revision, upgrade
+from store.turns import WAIT_S
+from values.address import StoreAddress
 from values.clock import Anchor, Clock, ReplayClock, ScaledClock, SystemClock, wall_now
 from values.errors import Refused, StoreEmpty, StoreUnusable
 from values.log import LogRow
@@ -64,74 +64,66 @@ class NewRun:
 class Store:
     """One run's database. Safe to use from several threads and processes."""
 
-    def __init__(self, path: Path, new_run: NewRun | None = None) -> None:
-        """Open the store at `path`; with `new_run`, make it when it is not there.
+    def __init__(self, where: StoreAddress | Path, new_run: NewRun | None = None) -> None:
+        """Open the store at an address, or in an SQLite file; with `new_run`, make it when it is not there.
 
-        Raises StoreUnusable with what to do for every store that can't be used.
+        Raises StoreEmpty where there is none, and StoreUnusable with what to do for every store that can't be used.
         """
-        self.path = path
-        self._turns = path.with_name(path.name + ".lock")
-        if new_run is None and not path.exists():
-            raise StoreUnusable(f"there is no store at {path}: start the floor, or `trading-floor accounts open NAME`")
-        if not path.parent.is_dir():
-            raise StoreUnusable(f"the store {path} is in a folder that does not exist: make it, or change DATABASE_URL")
-        if path.exists():
-            refuse_foreign(path)
-        else:
-            # SQLite gives its -wal and -shm files the rights of this one: rationales are the owner's alone
-            try:
-                path.touch(0o600)
-            except OSError as error:
-                raise StoreUnusable(
-                    f"the store {path} can't be made: {error.strerror}; check the folder's permissions"
-                ) from error
-        self._engine = make_engine(path)
+        self.address = StoreAddress.of_file(where) if isinstance(where, Path) else where
+        self.path = self.address.path
+        self._backend = backend_of(self.address)
         self.migrated_copy: Path | None = None
         try:
+            self._backend.prepare(may_make=new_run is not None)
             self._prepare(new_run)
         except BaseException:
-            self._engine.dispose()
+            self.close()
             raise
 
     def _prepare(self, new_run: NewRun | None) -> None:
         with self.read() as connection:
             if is_current(connection) and self._run_row(connection) is not None:
                 return
+        never = f"the store {self.address} was never set up: remove it and start the floor"
         with self.write() as connection:
-            if new_run is None and revision(connection) is None:
-                raise StoreEmpty(f"the store {self.path} was never set up: remove the file and start the floor")
+            self._backend.hold_alone(connection)
+            found = revision(connection)
+            if new_run is None and found is None:
+                raise StoreEmpty(never)
             if not is_current(connection):
-                self.migrated_copy = upgrade(connection, self.path)
+                if found is not None:
+                    self.migrated_copy = self._backend.copy_before_migration(found, tables.SCHEMA_REVISION)
+                try:
+                    upgrade(connection)
+                except BaseException:
+                    if self.migrated_copy is not None:  # or each attempt would leave one
+                        self.migrated_copy.unlink(missing_ok=True)
+                    raise
             if self._run_row(connection) is None:
                 if new_run is None:
-                    raise StoreUnusable(f"the store {self.path} was never set up: remove the file and start the floor")
+                    raise StoreUnusable(never)
                 connection.execute(insert(tables.run).values(_first_run_row(new_run)))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot; what is read in it belongs together."""
         try:
-            with self._engine.begin() as connection:
+            with self._backend.read() as connection:
                 yield connection
         except StatementError as error:
-            raise explained(error, self.path) from error
+            raise self._backend.explained(error) from error
 
     @contextmanager
     def write(self, timeout_s: float = WAIT_S) -> Iterator[Connection]:
-        """A durable transaction in its fair turn. Keep network and model calls out of it. Raises StoreBusy."""
+        """A durable transaction. Keep network and model calls out of it. Raises StoreBusy after `timeout_s`."""
         try:
-            with turn(self._turns, timeout_s), self._engine.connect() as plain:
-                connection = plain.execution_options(**{WRITES: True})
-                with connection.begin():
-                    yield connection
+            with self._backend.write(timeout_s) as connection:
+                yield connection
         except StatementError as error:
-            raise explained(error, self.path) from error
-        except OSError as error:
-            where = error.filename or self.path
-            raise StoreUnusable(f"{where}: {error.strerror}; check its and its folder's permissions") from error
+            raise self._backend.explained(error) from error
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._backend.close()
 
     def _run_row(self, connection: Connection) -> Row[tuple[object, ...]] | None:
         return connection.execute(select(tables.run)).one_or_none()
@@ -167,7 +159,7 @@ class Store:
         replay raises ValueError.
         """
         with self.write() as connection:
-            row, wall = connection.execute(select(tables.run)).one(), wall_now()
+            row, wall = lock_run(connection), wall_now()
             if row.market == "simulated":
                 market = max(market, _anchor(row).at(wall))
             elif market < row.anchor_market:
@@ -178,46 +170,29 @@ class Store:
                 )
             )
 
-    def keep_fast(self, fast_for: timedelta) -> None:
-        """The floor's heartbeat: the clock stays fast for `fast_for` from now.
-
-        Time since the last heartbeat's end, a laptop's sleep, has been slow and stays so.
-        """
-        with self.write() as connection:
-            row, wall = connection.execute(select(tables.run)).one(), wall_now()
-            changes: dict[str, object] = {"fast_until": wall + fast_for}
-            if wall > row.fast_until:
-                changes |= {"anchor_wall": wall, "anchor_market": _anchor(row).at(wall)}
-            connection.execute(update(tables.run).values(**changes))
-
     def begin_cycle(self, slot: datetime) -> int:
         """Record that the cycle of market time `slot` begins; its number, from 1."""
         with self.write() as connection:
-            number = int(connection.execute(select(tables.run.c.cycle)).scalar_one()) + 1
+            number = int(lock_run(connection).cycle) + 1
             connection.execute(update(tables.run).values(cycle=number, cycle_slot=slot))
         return number
 
-    def hold_floor(self) -> int | None:
-        """A descriptor that holds this store's floor, or None when another floor does; `floor_holder` says which."""
-        descriptor = try_turn(self._floor_lock)
-        if descriptor is not None:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} since {wall_now():%Y-%m-%d %H:%M:%S} UTC".encode())
-        return descriptor
+    def hold_floor(self) -> FloorHold | None:
+        """The right to be this store's floor, or None when another process has it; `floor_holder` says which."""
+        return self._backend.hold_floor()
 
     def floor_holder(self) -> str:
-        return self._floor_lock.read_text() if self._floor_lock.exists() else "nobody"
+        return self._backend.floor_holder()
 
-    @property
-    def _floor_lock(self) -> Path:
-        return self.path.with_name(self.path.name + ".floor.lock")
-
-    def history_path(self, history_hash: str) -> Path:
-        """Where this store's run keeps the indexed form of its price file."""
-        return self.path.with_name(f"{self.path.name}.history-{history_hash[:16]}")
+    def is_floor_held(self) -> bool:
+        """Whether a floor runs on this store. To look never keeps one from starting."""
+        return self._backend.is_floor_held()
 
     def backup(self, target: Path) -> None:
-        """A consistent copy, also while the floor writes. Raises Refused `exists` rather than overwrite."""
+        """A consistent copy as an SQLite file, also while the floor writes.
+
+        Raises Refused `exists` rather than overwrite, `no_folder`, and `no_copy` when there is no room for it.
+        """
         if not target.parent.is_dir():
             raise Refused("no_folder", f"{target} is in a folder that does not exist: make it, or name another")
         try:
@@ -226,8 +201,16 @@ class Store:
             raise Refused("exists", f"{target} exists already; name a new file") from None
         except OSError as error:
             raise Refused("no_copy", f"{target} can't be written: {error.strerror}") from None
-        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
-            source.backup(copy)
+        self._backend.copy_to(target)
+
+    def discard(self) -> None:
+        """Remove the store and close it; for `reset`, which has made a copy."""
+        self._backend.discard()
+
+
+def lock_run(connection: Connection) -> Row[Any]:
+    """The run's row, locked until the write transaction ends: what is done under it is done by one at a time."""
+    return connection.execute(select(tables.run).with_for_update(key_share=True)).one()
 
 
 def _anchor(row: Row[Any]) -> Anchor:
@@ -270,23 +253,14 @@ class AccountRecord:
     opened_at: datetime
 
 
-def account_record(connection: Connection, name: str) -> AccountRecord | None:
-    """The account within the caller's transaction, None when there is none."""
+def account_record(connection: Connection, name: str, *, lock: bool = False) -> AccountRecord | None:
+    """The account within the caller's transaction, None when there is none.
+
+    With `lock`, no other transaction changes the account or its holdings until this one ends.
+    """
     table = tables.accounts.c
-    row = connection.execute(
-        select(
-            table.name,
-            table.kind,
-            table.state,
-            table.state_reason,
-            table.paused,
-            table.cash,
-            table.realised,
-            table.deposited,
-            table.strategy,
-            table.opened_at,
-        ).where(table.name == name)
-    ).one_or_none()
+    query = select(*(table[field.name] for field in fields(AccountRecord))).where(table.name == name)
+    row = connection.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
     return None if row is None else AccountRecord(**row._mapping)
 
 
@@ -313,10 +287,11 @@ def write_account(
     With `must_be_new`, one that exists is left as it is: raises Refused `account_exists`.
     """
     clock = store.clock()
-    now, wall = clock.now(), clock.wall()
-    acted = {"actor": actor, "market_time": now, "wall_time": wall}
     with store.write() as connection:
-        is_new = account_record(connection, name) is None
+        lock_run(connection)  # an account that is not there yet has no row of its own to lock
+        now, wall = no_earlier(connection, clock.now()), clock.wall()
+        acted = {"actor": actor, "market_time": now, "wall_time": wall}
+        is_new = account_record(connection, name, lock=True) is None
         if must_be_new and not is_new:
             raise Refused("account_exists", f"there is an account {name} already; choose another name")
         if is_new:
@@ -355,6 +330,13 @@ def write_account(
     return is_new
 
 
+def no_earlier(connection: Connection, moment: datetime) -> datetime:
+    """`moment`, or the last transaction's market time where that is later: for the transaction that is written next."""
+    table = tables.transactions.c
+    last = connection.execute(select(table.market_time).order_by(table.id.desc()).limit(1)).scalar_one_or_none()
+    return moment if last is None or last < moment else last
+
+
 def insert_log(connection: Connection, rows: Sequence[LogRow]) -> None:
     """Log rows within the caller's transaction."""
     if rows:
@@ -383,6 +365,7 @@ def write_market(store: Store, key: str, value: str, market_time: datetime) -> N
     """Keep a market answer under `key`, in place of the one that was there."""
     table = tables.market_cache
     with store.write() as connection:
+        lock_run(connection)
         changed = connection.execute(
             update(table).where(table.c.key == key).values(value=value, market_time=market_time, wall_time=wall_now())
         )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from database import NewRun, Run, Store
+from values.address import StoreAddress
 from values.clock import Clock
-from values.errors import BadSetting, Refused, StoreEmpty, StoreUnusable
+from values.errors import BadSetting, Refused, StoreEmpty, StoreUnusable, shown
 from values.instrument import Instrument, Kind, normalise_symbol
 from values.quote import Bar, Interval, MarketSession, Quote
 from values.settings import MarketKind, MarketSettings
@@ -56,7 +56,7 @@ class Market:
     def bars(self, symbol: str, interval: Interval, count: int) -> tuple[Bar, ...]:
         """The last `count` (1 to 500) bars that are complete now, oldest first."""
         if not 1 <= count <= BARS_MAX:
-            raise Refused("bad_count", f"the count is {count}; expected 1 to {BARS_MAX} bars")
+            raise Refused("bad_count", f"the count is {shown(count)}; expected 1 to {BARS_MAX} bars")
         return self.venue.bars(normalise_symbol(symbol), interval, count, self.clock.now())
 
     def find(
@@ -67,7 +67,7 @@ class Market:
         `query` is part of a symbol or name, case-folded; a cursor is the last symbol of the page before.
         """
         if not 1 <= limit <= LISTING_ROWS_MAX:
-            raise Refused("bad_limit", f"the limit is {limit}; expected 1 to {LISTING_ROWS_MAX} rows")
+            raise Refused("bad_limit", f"the limit is {shown(limit)}; expected 1 to {LISTING_ROWS_MAX} rows")
         wanted, field = query.strip().casefold(), sector and sector.strip().casefold()
         after = "" if cursor is None else normalise_symbol(cursor)
         found = [
@@ -86,11 +86,11 @@ def open_store(settings: MarketSettings) -> Store:
 
     Raises StoreUnusable when it was made for another market, price file or seed; the sentence names the way out.
     """
-    path = settings.store_path
+    address = settings.store_address
     try:
-        store = Store(path, None if path.exists() else _new_run(settings, path))
-    except StoreEmpty:  # another process has only just made the file; whoever has the first turn sets it up
-        store = Store(path, _new_run(settings, path))
+        store = Store(address)
+    except StoreEmpty:  # perhaps another process is about to make it: whoever has the first turn does
+        store = Store(address, _new_run(settings, address))
     try:
         _check_same_run(store.run(), settings)
     except BaseException:
@@ -104,7 +104,7 @@ def open_market(store: Store, settings: MarketSettings) -> Market:
     return Market(_venue(store), store.clock(), minds_closed=not settings.run_even_when_market_is_closed)
 
 
-def _new_run(settings: MarketSettings, path: Path) -> NewRun:
+def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
     market = settings.market or ("replay" if settings.history_path else "simulated")
     if market == "live":
         raise BadSetting("MARKET", "live", "simulated or replay (live prices come with a later version)")
@@ -116,7 +116,7 @@ def _new_run(settings: MarketSettings, path: Path) -> NewRun:
     if history is None:
         raise BadSetting("REPLAY_HISTORY", None, "the path of a price file, which a replay needs (--history FILE)")
     digest = history_hash(history)
-    info = import_history(history, path.with_name(f"{path.name}.history-{digest[:16]}"))
+    info = import_history(history, address.history_path(digest))
     return NewRun("replay", settings.market_seed, digest, history.name, info.first_start)
 
 
@@ -126,7 +126,7 @@ def _venue(store: Store) -> Venue:
         from venues.replay import ReplayVenue
 
         assert run.history_hash is not None
-        path = store.history_path(run.history_hash)
+        path = store.address.history_path(run.history_hash)
         if not path.exists():
             raise StoreUnusable(
                 f"the indexed price file {path} of this store is gone: run the floor once with --history and the file "
@@ -154,11 +154,11 @@ def _check_same_run(run: Run, settings: MarketSettings) -> None:
         else:
             import_history(
                 settings.history_path,
-                settings.store_path.with_name(f"{settings.store_path.name}.history-{digest[:16]}"),
+                settings.store_address.history_path(digest),
             )
     for what, was, now in wanted:
         raise StoreUnusable(
-            f"the store {settings.store_path} was made for the {what} {was}, not {now}; prices of different runs never "
-            "meet in one account. Name another store (DATABASE_URL=sqlite:///other.db), or start anew with "
+            f"the store {settings.store_address} was made for the {what} {was}, not {now}; prices of different runs "
+            "never meet in one account. Name another store (DATABASE_URL=sqlite:///other.db), or start anew with "
             "`trading-floor reset`, which keeps a copy"
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Annotated, Literal
+from contextlib import closing
+from functools import cache
+from typing import Annotated, Literal, NamedTuple
 
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
@@ -36,17 +38,33 @@ class PushResult(BaseModel):
     note: str = Field(description="what became of the message, in a sentence")
 
 
+class Sender:
+    """For whom messages are sent. A nursery makes the server before it forks those that `open`: until then, nobody."""
+
+    outbox: Outbox
+    account: str
+    actor: Actor
+
+    def open(self, outbox: Outbox, bound: str | None, actor: Actor) -> None:
+        """Raises Refused `unknown_account` when `bound` names none."""
+        self.outbox, self.actor = outbox, actor
+        self.account = OPERATOR if bound is None else normalise_name(bound)
+        if bound is not None and read_account(outbox.store, self.account) is None:
+            raise Refused(
+                "unknown_account",
+                f"there is no account {self.account}; `trading-floor accounts list` shows those there are",
+            )
+
+
 def build(outbox: Outbox, *, bound: str | None = None, actor: Actor = "operator") -> RefusingServer:
     """The server over an outbox. Raises Refused `unknown_account` when `bound` names none."""
-    account = OPERATOR if bound is None else normalise_name(bound)
-    if bound is not None and read_account(outbox.store, account) is None:
-        raise Refused(
-            "unknown_account", f"there is no account {account}; `trading-floor accounts list` shows those there are"
-        )
+    sender = Sender()
+    return _opened(_made(sender), sender, outbox, bound, actor)
+
+
+def _made(sender: Sender) -> RefusingServer:
     server = RefusingServer(
         "push_server",
-        instructions=f"Short messages to the owner of this trading floor, sent for {account}: at most {HOURLY} an hour "
-        f"and {DAILY} a day. An error reads `code: sentence`.",
         on_refused=lambda tool, _arguments, refusal: print(f"refused {tool}: {refusal}", file=sys.stderr),
     )
 
@@ -56,7 +74,7 @@ def build(outbox: Outbox, *, bound: str | None = None, actor: Actor = "operator"
         title: Annotated[str, Field(description="one line above the message")] = DEFAULT_TITLE,
     ) -> PushResult:
         """Send the owner a message. Says truthfully whether it was sent; one that no target took is `push_failed`."""
-        sent = outbox.send(account, title, message, actor=actor)
+        sent = sender.outbox.send(sender.account, title, message, actor=sender.actor)
         if sent.state == "failed":
             refusal = Refused("push_failed", f"{sent.note}. It is kept as notification {sent.notification_id}")
             refusal.is_on_record = True
@@ -72,17 +90,49 @@ def build(outbox: Outbox, *, bound: str | None = None, actor: Actor = "operator"
     return server
 
 
+def _opened(server: RefusingServer, sender: Sender, outbox: Outbox, bound: str | None, actor: Actor) -> RefusingServer:
+    sender.open(outbox, bound, actor)
+    server.introduce(
+        f"Short messages to the owner of this trading floor, sent for {sender.account}: at most {HOURLY} an hour "
+        f"and {DAILY} a day. An error reads `code: sentence`."
+    )
+    return server
+
+
+class Prepared(NamedTuple):
+    """All of a server but whose it is."""
+
+    outbox: Outbox
+    sender: Sender
+    server: RefusingServer
+
+
+@cache
+def prepare(_is_bound: bool) -> Prepared:
+    """What the servers of one run share, made once, where they are forked before they are (`wire/nursery.py`).
+
+    The store has no open connection afterwards: none may pass a fork.
+    """
+    settings = load(PushSettings)
+    with closing(Store(settings.store_address)) as store:
+        outbox = Outbox(store, Targets(settings), store.clock())
+        read_account(store, OPERATOR)  # what has run once runs in pages that are shared
+    sender = Sender()
+    return Prepared(outbox, sender, _made(sender))
+
+
+PARSER = argparse.ArgumentParser(prog="push-server", description="Messages to the owner as an MCP server on stdio.")
+PARSER.add_argument("--account", metavar="NAME", help="send for this account; without it, for the operator")
+PARSER.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # set by the floor's launcher alone
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="push-server", description="Messages to the owner as an MCP server on stdio.")
-    parser.add_argument("--account", metavar="NAME", help="send for this account; without it, for the operator")
-    parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # set by the floor's launcher alone
-    given = parser.parse_args()
+    given = PARSER.parse_args()
 
     def make() -> RefusingServer:
-        settings = load(PushSettings)
-        store = Store(settings.store_path)
+        outbox, sender, server = prepare(given.account is not None)
         actor: Actor = "floor" if given.floor else "operator" if given.account is None else "client"
-        return build(Outbox(store, Targets(settings), store.clock()), bound=given.account, actor=actor)
+        return _opened(server, sender, outbox, given.account, actor)
 
     sys.exit(serve(make))
 

@@ -142,7 +142,12 @@ class _Redactor:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError) as error:  # brackets in brackets, numbers of thousands of digits
+        return f"[no text: {error}]"
 
 
 def _reply(value: Any) -> tuple[str | None, str]:

@@ -1,7 +1,8 @@
 """A trader: persona, desk, model and the tools of its account. `Trader.run` is one session and leaves one record.
 
-A session is bounded in turns, seconds and cents. However it ends - completed, failed, timed_out, over_budget, halted
-or interrupted - it says so in its row, and it never takes another trader down. Money is reached through MCP alone.
+A session is bounded in turns, cents and seconds, with GRACE_S more to let go. However it ends - completed, failed,
+timed_out, over_budget, halted or interrupted - it says so in its row, and it never takes another trader down. Money is
+reached through MCP alone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import asyncio
 import json
 import logging
 import secrets
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Protocol
 
 from autogen_core import CancellationToken
@@ -26,9 +25,9 @@ from desks.researcher import researcher
 from desks.servers import shelves
 from desks.solo import decide
 from desks.workbench import LocalTool, SessionWorkbench
+from model_clients.failures import ModelFailed
 from model_clients.meter import FREE, Meter, MeteredClient, ModelCall, OutOfTurns, OverBudget, Price
 from tracers import agent_span, record_response, session_span
-from values.errors import BadSetting
 from values.session import Mode, Outcome
 
 logger = logging.getLogger("floor.traders")
@@ -36,37 +35,9 @@ logger = logging.getLogger("floor.traders")
 TRANSACTIONS_TOLD = 10
 VALUES_TOLD = 10
 APPRAISAL_CHARS_MAX = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Persona:
-    """Data, not code: who a trader is, how it begins and what it may not do. One TOML file of `personas/`."""
-
-    name: str
-    first_name: str
-    last_name: str
-    style: str
-    rulebook: str
-    prompt: str
-    strategy: str
-    limits: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return f"{self.first_name} {self.last_name}"
-
-
-def load_personas(folder: Path) -> list[Persona]:
-    """Every persona of a folder, in the order of their names. Raises BadSetting for a file that is none."""
-    found = []
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            found.append(Persona(**tomllib.loads(path.read_text())))
-        except (TypeError, tomllib.TOMLDecodeError) as error:
-            raise BadSetting(
-                f"personas/{path.name}", str(error), "the keys of the other files in that folder"
-            ) from None
-    return found
+REASON_CHARS_MAX = 500
+GRACE_S = 1.0
+"""Wall seconds that a desk gets to let go of what it was waiting for, once its session is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +97,12 @@ class Trader:
         self._recorder = recorder
         self._tracer = tracer
         self._bounds = bounds
-        self._stopped: tuple[Outcome, str] | None = None
-        self._deciding: asyncio.Task[str] | None = None
+        self._stopped: asyncio.Future[tuple[Outcome, str]] | None = None
 
     def stop(self, outcome: Outcome, reason: str) -> None:
         """End the running session now; it is recorded as `outcome`. Without one, nothing happens."""
-        if self._deciding is not None and not self._deciding.done():
-            self._stopped = (outcome, reason)
-            self._deciding.cancel()
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result((outcome, reason))
 
     async def run(self, mode: Mode) -> SessionEnd:
         """One session. Never raises for what a model, a server or the network did; raises what the recorder does."""
@@ -143,19 +112,19 @@ class Trader:
         workbench = SessionWorkbench(
             shelves("trader", self._servers), session_id, self._tracer, local=self._helpers(client, session_id)
         )
+        self._stopped = asyncio.get_running_loop().create_future()
         await self._recorder.opened(session_id, self.name, mode, self.model)
-        self._stopped = None
         with session_span(self._tracer, self.name, session_id, mode) as span:
             # the task starts inside the span, so that its own spans find their parent
-            self._deciding = asyncio.create_task(self._decide(session_id, mode, client, workbench))
-            outcome, reason, appraisal = await self._watch(self._deciding)
+            deciding = asyncio.create_task(self._decide(session_id, mode, client, workbench))
+            outcome, reason, appraisal = await self._watch(deciding, self._stopped)
             if outcome not in ("completed", "halted", "interrupted"):
                 span.set_attribute("error.type", outcome)
         end = SessionEnd(
             session_id=session_id,
             account=self.name,
             outcome=outcome,
-            reason=reason,
+            reason=reason[:REASON_CHARS_MAX],
             appraisal=appraisal[:APPRAISAL_CHARS_MAX],
             turns=meter.turns,
             tool_calls=workbench.calls,
@@ -164,22 +133,24 @@ class Trader:
         await self._recorder.ended(end)
         return end
 
-    async def _watch(self, deciding: asyncio.Task[str]) -> tuple[Outcome, str, str]:
+    async def _watch(
+        self, deciding: asyncio.Task[str], stopped: asyncio.Future[tuple[Outcome, str]]
+    ) -> tuple[Outcome, str, str]:
         """Wait for the desk within the session's seconds: how it ended, why, and its appraisal."""
+        waits: set[asyncio.Future[Any]] = {deciding, stopped}
         try:
-            async with asyncio.timeout(self._bounds.seconds):
-                await asyncio.wait({deciding})
-        except TimeoutError:
-            deciding.cancel()
-            await asyncio.wait({deciding})
-            return "timed_out", f"not done within {self._bounds.seconds:g} s", ""
+            await asyncio.wait(waits, timeout=self._bounds.seconds, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            deciding.cancel()
-            await asyncio.wait({deciding})
+            await self._let_go(deciding)
             return "interrupted", "the floor was stopped", ""
+        if stopped.done() and not deciding.done():
+            await self._let_go(deciding)
+            return *stopped.result(), ""
+        if not deciding.done():
+            await self._let_go(deciding)
+            return "timed_out", f"not done within {self._bounds.seconds:g} s", ""
         if deciding.cancelled():
-            outcome, reason = self._stopped or ("interrupted", "the session was cancelled")
-            return outcome, reason, ""
+            return "interrupted", "the session was cancelled", ""
         error = deciding.exception()
         if error is None:
             appraisal = deciding.result()
@@ -188,10 +159,19 @@ class Trader:
             return "failed", "the model closed the session without an appraisal", ""
         if isinstance(error, OverBudget):
             return "over_budget", str(error), ""
-        if isinstance(error, OutOfTurns | ServerGone | ServerSilent | CallRefused):
+        if isinstance(error, OutOfTurns | ModelFailed | ServerGone | ServerSilent | CallRefused):
             return "failed", str(error), ""
         logger.error("a session of %s failed", self.name, exc_info=error)
-        return "failed", f"{type(error).__name__}: {error}"[:500], ""
+        return "failed", f"{type(error).__name__}: {error}", ""
+
+    async def _let_go(self, deciding: asyncio.Task[str]) -> None:
+        """Cancel the desk. One that holds on, as behind a pipe that nobody reads, is left: its session ends all the
+        same, and what it still returns or raises concerns nobody."""
+        deciding.cancel()
+        _, holding_on = await asyncio.wait({deciding}, timeout=GRACE_S)
+        for each in holding_on:
+            logger.warning("the desk of %s holds on %g s after its session", self.name, GRACE_S)
+            each.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _helpers(self, client: MeteredClient, session_id: str) -> list[LocalTool]:
         """The researcher, where there is anything for it to look at."""
@@ -201,6 +181,7 @@ class Trader:
     async def _decide(self, session_id: str, mode: Mode, client: MeteredClient, workbench: SessionWorkbench) -> str:
         with agent_span(self._tracer, f"{self.name} {self.lastname}".title()) as span:
             cancellation = CancellationToken()
+            await asyncio.gather(*(server.revive() for server in self._servers.values()))
             task = await self._task(session_id, mode, workbench)
             try:
                 appraisal = await decide(client, workbench, self._prompt, task, self._bounds.turns, cancellation)

@@ -1,31 +1,33 @@
-"""`make bench`: every benchmark, a table on the terminal and `build/bench.json`."""
+"""`make bench`: every benchmark, a table on the terminal and `build/bench.json`. Name some to run those alone."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+import sys
 
-from benchmarks import first_fill, model_turn
-from values.settings import PROJECT
+from benchmarks import (
+    cycle,
+    dashboard_load,
+    dashboard_reader,
+    first_fill,
+    readiness,
+    record,
+    session_turn,
+    tool_call,
+    tracing,
+    writers,
+)
+from benchmarks.figure import publish
 
-BENCHMARKS = (first_fill, model_turn)
+BENCHMARKS = (
+    first_fill, tool_call, session_turn, cycle, readiness, tracing, record, writers, dashboard_reader,
+    dashboard_load,
+)  # fmt: skip
 
 
 def main() -> None:
-    figures = [figure for benchmark in BENCHMARKS for figure in benchmark.measure()]
-    heading = f"{'figure':<58}{'value':>10} {'unit':<6}{'baseline':>10}{'ratio':>8}{'goal':>8}  met"
-    print(heading)
-    for figure in figures:
-        goal = "" if figure.goal is None else f"{figure.goal:g}"
-        met = {True: "yes", False: "no", None: ""}[figure.met]
-        print(
-            f"{figure.name:<58}{figure.value:>10.3f} {figure.unit:<6}{figure.baseline:>10.3f}"
-            f"{figure.ratio:>8.2f}{goal:>8}  {met}"
-        )
-    target = PROJECT / "build" / "bench.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps([asdict(figure) | {"ratio": figure.ratio, "met": figure.met} for figure in figures]))
-    print(f"written to {target.relative_to(PROJECT)}")
+    named = sys.argv[1:]
+    chosen = [each for each in BENCHMARKS if not named or each.__name__.rpartition(".")[2] in named]
+    publish([figure for benchmark in chosen for figure in benchmark.measure()], "bench.json")
 
 
 if __name__ == "__main__":

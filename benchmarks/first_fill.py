@@ -10,29 +10,20 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 from statistics import median
 
+from benchmarks.bare_server import ARGUMENTS, BARE, TOOL
 from benchmarks.figure import Figure
 from desks.connection import ServerConnection
-from desks.launch import Launch
 from values.settings import PROJECT
 
 ROUNDS = 3
 LOOK_EVERY_S = 0.02
 GIVE_UP_S = 120.0
-BARE = """
-from mcp.server import MCPServer
-server = MCPServer("bare")
-@server.tool()
-def echo(text: str) -> str:
-    return text
-server.run("stdio")
-"""
 
 
 def measure() -> list[Figure]:
@@ -46,9 +37,9 @@ def measure() -> list[Figure]:
 
 async def _bare_server_s() -> float:
     began = time.monotonic()
-    connection = ServerConnection(Launch("bare", (sys.executable, "-c", BARE), {}, PROJECT))
+    connection = ServerConnection(BARE)
     await connection.start()
-    await connection.call_tool("echo", {"text": "hello"}, timeout_s=10)
+    await connection.call_tool(TOOL, ARGUMENTS, timeout_s=10)
     taken = time.monotonic() - began
     await connection.stop()
     return taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +23,7 @@ from ledger.reconcile import reconcile
 from market import open_market, open_store
 from store import tables
 from values.clock import iso
+from values.errors import Refused
 from values.money import STARTING_BALANCE, plain, usd
 from values.names import normalise_name
 from values.settings import MarketSettings, load
@@ -112,13 +113,27 @@ def reconcile_all() -> int:
 
 
 def export_csv(name: str | None, output: Path | None) -> None:
+    """Raises Refused `exists` rather than overwrite, and `no_file`; a file that can't be written whole is removed."""
     store, _ = existing()
-    with ExitStack() as stack:
-        stack.enter_context(closing(store))
-        stream: TextIO = sys.stdout
-        if output is not None:
-            stream = stack.enter_context(output.open("x", newline="", encoding="utf-8"))
-        _write_csv(store, None if name is None else normalise_name(name), stream)
+    with closing(store):
+        whose = None if name is None else normalise_name(name)
+        if output is None:
+            _write_csv(store, whose, sys.stdout)
+            return
+        try:
+            stream = output.open("x", newline="", encoding="utf-8")
+        except FileExistsError:
+            raise Refused("exists", f"{output} exists already; name a new file") from None
+        except OSError as error:
+            raise Refused("no_file", f"{output} can't be written: {error.strerror}") from None
+        try:
+            with stream:
+                _write_csv(store, whose, stream)
+        except BaseException as error:
+            output.unlink()
+            if isinstance(error, OSError):
+                raise Refused("no_file", f"{output} can't be written: {error.strerror}") from error
+            raise
 
 
 def _write_csv(store: Store, name: str | None, stream: TextIO) -> None:
@@ -149,7 +164,7 @@ def backup_store(target: Path) -> None:
     store, _ = existing()
     with closing(store):
         store.backup(target.absolute())
-    print(f"a consistent copy of {store.path} is at {target.absolute()}")
+    print(f"a consistent copy of {store.address} is at {target.absolute()}")
 
 
 def limits_of(name: str, key: str | None, value: str | None) -> None:

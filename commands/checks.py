@@ -25,10 +25,12 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.reconcile import reconcile
 from store import tables
-from store.engine import explained
-from store.migrate import is_current, refuse_foreign, revision
+from store.backend import backend_of
+from store.migrate import is_current, revision
+from store.sqlite import explained, refuse_foreign
+from values.address import StoreAddress
 from values.clock import wall_now
-from values.errors import StoreUnusable
+from values.errors import StoreEmpty, StoreUnusable
 
 Version = tuple[int, ...]
 
@@ -38,7 +40,6 @@ EXAMINED_S = 30.0
 DISK_WARN_BYTES = 1_000_000_000
 DISK_FAIL_BYTES = 100_000_000
 CLOCK_SLACK = timedelta(seconds=5)
-DASHBOARD_PORT = 7860
 RESTORE = "restore a copy made with `trading-floor accounts backup`, or start anew with another DATABASE_URL"
 _DATED = (
     tables.transactions, tables.portfolio_values, tables.logs, tables.refusals, tables.notifications, tables.controls,
@@ -128,56 +129,79 @@ def free_bytes(store: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def port_finding(port: int = DASHBOARD_PORT) -> Finding:
-    with socket.socket() as trial:
+def port_finding(port: int, host: str = "127.0.0.1") -> Finding:
+    if port == 0:
+        return Finding("ok", "port", f"any that is free on {host}, for the dashboard")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", port))
+            trial.bind((host, port))
         except OSError:
             return Finding(
-                "note", "port", f"{port} on 127.0.0.1 is taken", "end that program if the dashboard is to have the port"
+                "note",
+                "port",
+                f"{port} on {host} is taken, perhaps by a dashboard",
+                "end that program if the dashboard is to have the port, or set another DASHBOARD_PORT",
             )
-    return Finding("ok", "port", f"{port} on 127.0.0.1 is free for the dashboard")
+    return Finding("ok", "port", f"{port} on {host} is free for the dashboard")
 
 
 class StoreExamination:
-    """The store at `path`, looked at without a change. `is_sound` once `findings` has been read to its end."""
+    """The store at `address`, looked at without a change. `is_sound` once `findings` has been read to its end."""
 
-    def __init__(self, path: Path, *, reconciled_max: int = RECONCILED_MAX) -> None:
-        self.path = path
+    def __init__(self, address: StoreAddress, *, reconciled_max: int = RECONCILED_MAX) -> None:
+        self.address = address
+        self.is_there = True
         self.is_sound = False
         self._reconciled_max = reconciled_max
 
     def findings(self) -> Iterator[Finding]:
-        if not self.path.exists():
-            yield Finding("note", "store", f"none yet at {self.path}: the first start makes it")
-            return
         try:
-            with _looking(self.path) as (connection, raw):
-                yield from self._look(connection, raw)
-        except DBAPIError as error:
-            if "malformed" in str(error.orig):
-                yield Finding("FAIL", "store", f"{self.path} is damaged: {error.orig}", RESTORE)
-            else:
-                yield failed("store", explained(error, self.path))
-        except sqlite3.Error as error:
-            yield Finding("FAIL", "store", f"{self.path} can't be opened: {error}", "check who owns it and its folder")
+            yield from self._of_file() if self.address.is_file else self._of_server()
+        except StoreEmpty:
+            self.is_there = False
+            yield Finding("note", "store", f"none yet at {self.address}: the first start makes it")
         except StoreUnusable as error:
             yield failed("store", error)
 
-    def _look(self, connection: Connection, raw: sqlite3.Connection) -> Iterator[Finding]:
-        whole = _whole(connection, raw, self.path)
-        if whole.state == "FAIL":
-            yield whole
-            return
-        refuse_foreign(self.path)
+    def _of_file(self) -> Iterator[Finding]:
+        path = self.address.path
+        if not path.exists():
+            raise StoreEmpty
+        try:
+            with _looking(path) as (connection, raw):
+                whole = _whole(connection, raw, path)
+                if whole.state == "FAIL":
+                    yield whole
+                    return
+                refuse_foreign(path)
+                yield from self._look(connection, whole)
+        except DBAPIError as error:
+            if "malformed" in str(error.orig):
+                yield Finding("FAIL", "store", f"{path} is damaged: {error.orig}", RESTORE)
+            else:
+                yield failed("store", explained(error, path))
+        except sqlite3.Error as error:
+            yield Finding("FAIL", "store", f"{path} can't be opened: {error}", "check who owns it and its folder")
+
+    def _of_server(self) -> Iterator[Finding]:
+        with closing(backend_of(self.address)) as backend:
+            backend.prepare(may_make=False)
+            try:
+                with backend.read() as connection:
+                    version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+                    yield from self._look(connection, Finding("ok", "store", f"{self.address}, PostgreSQL {version}"))
+            except DBAPIError as error:
+                yield failed("store", backend.explained(error))
+
+    def _look(self, connection: Connection, whole: Finding) -> Iterator[Finding]:
         found = revision(connection)
         is_now = found is not None and is_current(connection)
         if found is None or (is_now and connection.execute(select(tables.run)).one_or_none() is None):
             yield Finding(
                 "FAIL",
                 "store",
-                f"{self.path} holds no run: it was never set up, or is a copy of the file without its -wal",
+                f"{self.address} holds no run: it was never set up, or is a copy of the file without its -wal",
                 f"{RESTORE}; if it never held anything, remove the file",
             )
             return
@@ -233,7 +257,7 @@ def _whole(connection: Connection, raw: sqlite3.Connection, path: Path) -> Findi
     ends = time.monotonic() + EXAMINED_S
     raw.set_progress_handler(lambda: time.monotonic() > ends, 100_000)
     try:
-        faults = connection.exec_driver_sql("PRAGMA quick_check(1)").scalars().all()
+        faults = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all()
     except DBAPIError as error:
         if "interrupted" not in str(error.orig):
             raise

@@ -109,9 +109,11 @@ def _entry(row: ServerRow, account: str | None, variables: Mapping[str, str]) ->
 
 
 def _printable(given: Given) -> dict[str, str]:
-    """Every variable that is set and no secret; the paths absolute, and the store's always there."""
+    """Every variable that is set and no secret; the paths absolute, and the store's there unless it has a password."""
     settings = load(MarketSettings)
-    values = given.public_values() | {"DATABASE_URL": f"sqlite:///{settings.store_path}"}
+    values = given.public_values()
+    if settings.store_address.password is None:
+        values["DATABASE_URL"] = settings.store_address.url
     if settings.history_path is not None:
         values["REPLAY_HISTORY"] = str(settings.history_path)
     return values

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import sys
 import tempfile
@@ -41,7 +40,7 @@ from desks.servers import SERVERS, ServerRow, launch_of
 from market import Market, open_market, open_store
 from push.targets import Targets
 from values.errors import Refused, StoreUnusable, VenueUnavailable
-from values.settings import FloorSettings, MarketSettings, StoreSettings, load
+from values.settings import DashboardSettings, FloorSettings, MarketSettings, StoreSettings, load
 
 SERVER_START_S = 25.0
 NOBODY = "nobody"
@@ -78,7 +77,7 @@ def _findings(online: bool) -> Iterator[Finding]:
     yield from _checked("settings", _settings)
     yield from _checked("store", _store_and_servers)
     yield from _checked("keys", _keys)
-    yield from _checked("port", lambda: [port_finding()])
+    yield from _checked("port", _port)
     if online:
         yield from _checked("online", lambda: asyncio.run(ask_all(load(FloorSettings))))
 
@@ -106,6 +105,11 @@ def _settings() -> Iterator[Finding]:
         yield from _checked("push", lambda: _push(settings))
 
 
+def _port() -> Iterator[Finding]:
+    settings = load(DashboardSettings)
+    yield port_finding(settings.dashboard_port, settings.dashboard_host)
+
+
 def _model(settings: FloorSettings, why: str) -> Iterator[Finding]:
     from model_clients.providers import client_for  # AutoGen takes a second, which most owners need not wait for
 
@@ -129,25 +133,25 @@ def _keys() -> Iterator[Finding]:
 
 
 def _store_and_servers() -> Iterator[Finding]:
-    path = load(StoreSettings).store_path
-    yield folder_finding(path)
-    yield disk_finding(free_bytes(path))
-    examination = StoreExamination(path)
+    address = load(StoreSettings).store_address
+    yield folder_finding(address.path)
+    yield disk_finding(free_bytes(address.path))
+    examination = StoreExamination(address)
     yield from examination.findings()
     with tempfile.TemporaryDirectory(prefix="trading-floor-doctor-") as folder:
         try:
-            yield from _run_and_servers(path, examination.is_sound, Path(folder))
+            yield from _run_and_servers(examination, Path(folder))
         except (Refused, StoreUnusable, VenueUnavailable) as error:
             yield failed("market", error)
             yield Finding("note", "server", "none was started: each would say the same")
 
 
-def _run_and_servers(path: Path, is_sound: bool, folder: Path) -> Iterator[Finding]:
+def _run_and_servers(examination: StoreExamination, folder: Path) -> Iterator[Finding]:
     """The run's market, and every server on an empty store of the same run; a new one where there is none to follow."""
     settings = load(MarketSettings)
     elsewhere = f"sqlite:///{folder / 'accounts.db'}"
     with ExitStack() as stack:
-        if is_sound:
+        if examination.is_sound:
             store = stack.enter_context(closing(open_store(settings)))
             yield _floor_finding(store)
             yield _market_finding(open_market(store, settings), _of(store.run()), "because the store was made for it")
@@ -155,18 +159,14 @@ def _run_and_servers(path: Path, is_sound: bool, folder: Path) -> Iterator[Findi
         else:
             twin = stack.enter_context(closing(open_store(load(MarketSettings, database_url=elsewhere))))
             why = "because MARKET says so" if settings.market else "which a new store gets with these settings"
-            if path.exists():
+            if examination.is_there:
                 why = "in a store made for this check, because yours was not opened"
             yield _market_finding(open_market(twin, settings), "", why)
         yield from asyncio.run(_start_all(_told(twin)))
 
 
 def _floor_finding(store: Store) -> Finding:
-    held = store.hold_floor()
-    if held is None:
-        return Finding("ok", "floor", f"running: {store.floor_holder()}")
-    os.close(held)
-    return Finding("ok", "floor", "not running")
+    return Finding("ok", "floor", f"running: {store.floor_holder()}" if store.is_floor_held() else "not running")
 
 
 def _of(run: Run) -> str:
@@ -185,7 +185,7 @@ def _twin(store: Store, folder: Path) -> Store:
         folder / "accounts.db", NewRun(run.market, run.seed, run.history_hash, run.history_name, run.started_at)
     )
     if run.history_hash is not None:
-        twin.history_path(run.history_hash).symlink_to(store.history_path(run.history_hash).absolute())
+        twin.address.history_path(run.history_hash).symlink_to(store.address.history_path(run.history_hash).absolute())
     return twin
 
 
@@ -194,7 +194,7 @@ def _told(store: Store) -> dict[str, str]:
     run = store.run()
     return {
         **given_variables().environment,
-        "DATABASE_URL": f"sqlite:///{store.path}",
+        "DATABASE_URL": store.address.url,
         "MARKET": run.market,
         "MARKET_SEED": str(run.seed),
     }

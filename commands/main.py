@@ -31,6 +31,7 @@ Market = Annotated[MarketChoice | None, typer.Option(help="The market of a new s
 History = Annotated[Path | None, typer.Option(help="The price file of a replay: CSV or CSV.gz.")]
 Seed = Annotated[int | None, typer.Option(help="The seed of a new simulated market.")]
 Fast = Annotated[bool, typer.Option("--as-fast-as-possible", help="Replay without waiting between bars.")]
+Dashboard = Annotated[bool, typer.Option("--dashboard", help="Show the floor on a page too.")]
 Trader = Annotated[str | None, typer.Argument(help="One trader; leave out for the whole floor.")]
 AccountName = Annotated[str, typer.Argument(help="The account's name.")]
 
@@ -51,13 +52,25 @@ def told() -> Iterator[None]:
 
 
 @app.command()
-def run(market: Market = None, history: History = None, seed: Seed = None, as_fast_as_possible: Fast = False) -> None:
+def run(
+    market: Market = None,
+    history: History = None,
+    seed: Seed = None,
+    as_fast_as_possible: Fast = False,
+    dashboard: Dashboard = False,
+) -> None:
     """Run the floor until Ctrl-C, or to the end of a replay."""
     with told():
         from commands.run import run_floor
 
         raise typer.Exit(
-            run_floor(market and market.value, history and history.absolute(), seed, fast=as_fast_as_possible)
+            run_floor(
+                market and market.value,
+                history and history.absolute(),
+                seed,
+                fast=as_fast_as_possible,
+                dashboard=dashboard,
+            )
         )
 
 
@@ -68,6 +81,15 @@ def once(market: Market = None, history: History = None, seed: Seed = None) -> N
         from commands.run import run_floor
 
         raise typer.Exit(run_floor(market and market.value, history and history.absolute(), seed, cycles_max=1))
+
+
+@app.command("dashboard")
+def show_dashboard() -> None:
+    """Show a store on a page, also while no floor runs on it."""
+    with told():
+        from commands.dashboard import run_dashboard
+
+        run_dashboard()
 
 
 @app.command()

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from accounts import open_account
+from commands.dashboard import DashboardProcess
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, seats
 from commands.summary import summary_lines
@@ -24,13 +25,14 @@ from desks.connection import ServerGone
 from desks.servers import GRANTED, Servers
 from ledger.baselines import open_baselines
 from market import Market, open_market, open_store
+from personas import Persona, load_personas
 from push.outbox import Outbox
 from push.targets import Targets
 from tracers import LogTracer
-from traders import Persona, load_personas
-from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape
-from values.errors import StoreUnusable
-from values.settings import PROJECT, FloorSettings, PushSettings, SearchSettings, load
+from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape, settle
+from values.address import StoreAddress
+from values.errors import StoreEmpty, StoreUnusable
+from values.settings import DashboardSettings, FloorSettings, PushSettings, SearchSettings, load
 
 REPLAY_PAUSE_S = 60.0
 END_S = 2.7
@@ -38,12 +40,18 @@ END_S = 2.7
 
 
 def run_floor(
-    market: str | None, history: Path | None, seed: int | None, *, fast: bool = False, cycles_max: int | None = None
+    market: str | None,
+    history: Path | None,
+    seed: int | None,
+    *,
+    fast: bool = False,
+    cycles_max: int | None = None,
+    dashboard: bool = False,
 ) -> int:
     """Run until stopped, to a replay's end, or for `cycles_max` cycles; the exit code."""
     given = market or ("replay" if history else None)
     settings = load(FloorSettings, market=given, replay_history=history, market_seed=seed)
-    if fast and (settings.market or given) != "replay" and not settings.store_path.exists():
+    if fast and (settings.market or given) != "replay" and not _is_there(settings.store_address):
         print("--as-fast-as-possible goes with a replay: name a price file with --history", file=sys.stderr)
         return 2
     store = open_store(settings)
@@ -51,20 +59,28 @@ def run_floor(
         held = store.hold_floor()
         if held is None:
             raise StoreUnusable(
-                f"another floor runs on {store.path} ({store.floor_holder()}): stop it, or name another store"
+                f"another floor runs on {store.address} ({store.floor_holder()}): stop it, or name another store"
             )
         try:
-            return _run_on(store, settings, fast, cycles_max)
+            return _run_on(store, settings, fast, cycles_max, dashboard)
         finally:
-            os.close(held)
+            held.release()
 
 
-def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None) -> int:
+def _is_there(address: StoreAddress) -> bool:
+    try:
+        Store(address).close()
+    except StoreEmpty:
+        return False
+    return True
+
+
+def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None, dashboard: bool) -> int:
     market = open_market(store, settings)
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
     for line in _opening_lines(store, settings):
         screen.say(line)
-    personas = load_personas(PROJECT / "personas")
+    personas = load_personas()
     for persona in personas:
         if read_account(store, persona.name) is None:
             open_account(
@@ -73,7 +89,7 @@ def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int |
             )  # fmt: skip
     for sentence in open_baselines(store, market):
         screen.say(sentence)
-    code = asyncio.run(_live(store, market, settings, personas, screen, fast, cycles_max))
+    code = asyncio.run(_live(store, market, settings, personas, screen, fast, cycles_max, dashboard))
     for line in summary_lines(store):
         print(line)
     return code
@@ -83,7 +99,7 @@ def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
     run = store.run()
     what = {"simulated": f"seed {run.seed}", "replay": f"file {run.history_name}"}.get(run.market, "")
     model = "house (rule-based)" if settings.model == "house" else settings.model
-    yield f"store {store.path}, market {run.market.upper()} ({what}), model {model}"
+    yield f"store {store.address}, market {run.market.upper()} ({what}), model {model}"
     if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
         yield f"the price of {settings.model} is not set (MODEL_INPUT_USD, MODEL_OUTPUT_USD): its cost counts as 0 USD"
     if store.migrated_copy is not None:
@@ -100,6 +116,7 @@ async def _live(
     screen: Screen,
     fast: bool,
     cycles_max: int | None,
+    dashboard: bool,
 ) -> int:
     traders: dict[str, RunsSessions] = {}
     # a language model needs real minutes to think, and a phone real minutes to be quiet
@@ -124,7 +141,13 @@ async def _live(
     # a page of today would tell a simulated or replayed market its future
     without = () if market.name == "live" or settings.allow_live_research else ("fetch",)
     servers = Servers([persona.name for persona in personas], _server_settings(store, settings), without)
-    with ending_signals(floor, servers), tracer:
+    page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
+
+    def children() -> Iterator[int | None]:
+        yield from (connection.pid for connection in servers.all())
+        yield None if page is None else page.pid
+
+    with ending_signals(floor, children), tracer:
         starting = asyncio.create_task(servers.__aenter__())
         stopping = asyncio.create_task(floor.stopped())
         try:
@@ -134,8 +157,10 @@ async def _live(
             await starting
             async with seats(personas, servers, recorder, settings) as seated:
                 traders.update(seated)
-                with screen.showing(floor):
-                    await floor.run(cycles_max)
+                settle()
+                async with page or contextlib.nullcontext():
+                    with screen.showing(floor):
+                        await floor.run(cycles_max)
         except ServerGone as error:
             screen.say(f"the floor can't start: {error}")
             return 1
@@ -155,32 +180,40 @@ def _tape(market: Market, pause_s: float) -> Tape | None:
 
 
 def _server_settings(store: Store, settings: FloorSettings) -> dict[str, str]:
-    """What servers are told of the run; it stands before anything in `.env`, so that all agree with this floor."""
+    return _told(
+        store,
+        settings,
+        [name for name in (*PushSettings.model_fields, *SearchSettings.model_fields) if name.upper() in GRANTED],
+    )
+
+
+def _told(store: Store, settings: FloorSettings, names: Iterable[str]) -> dict[str, str]:
+    """What a child is told: this run, and what of `names` is set; it goes before anything in `.env`, so all agree."""
     run = store.run()
     told = {
-        "DATABASE_URL": f"sqlite:///{store.path}",
+        "DATABASE_URL": store.address.url,
         "MARKET": run.market,
         "MARKET_SEED": str(run.seed),
         "RUN_EVEN_WHEN_MARKET_IS_CLOSED": str(settings.run_even_when_market_is_closed).lower(),
     }
     if settings.history_path is not None:
         told["REPLAY_HISTORY"] = str(settings.history_path)
-    for name in (*PushSettings.model_fields, *SearchSettings.model_fields):
+    for name in names:
         value = getattr(settings, name)
-        if value is not None and name.upper() not in told and name.upper() in GRANTED:
+        if value is not None and name.upper() not in told:
             told[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return told
 
 
 @contextlib.contextmanager
-def ending_signals(floor: Floor, servers: Servers) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the floor; what has not ended END_S later is killed, servers first."""
+def ending_signals(floor: Floor, children: Callable[[], Iterable[int | None]]) -> Iterator[None]:
+    """SIGINT and SIGTERM stop the floor; what has not ended END_S later is killed, children's groups first."""
 
     def kill_all() -> None:
-        for connection in servers.all():
-            if connection.pid is not None:
+        for pid in children():
+            if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(connection.pid, signal.SIGKILL)
+                    os.killpg(pid, signal.SIGKILL)
         os._exit(1)
 
     def end() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from database import Store
@@ -15,9 +15,11 @@ from ledger.sessions import end_session_row, open_session_row
 from model_clients.house import HouseModel
 from model_clients.meter import Price
 from model_clients.providers import client_for
+from personas import Persona
 from push.outbox import Outbox
 from tracers import LogTracer
-from traders import Persona, SessionBounds, SessionEnd, Trader
+from traders import SessionBounds, SessionEnd, Trader
+from values.clock import Clock
 from values.errors import Refused, StoreUnusable
 from values.session import Mode
 from values.settings import FloorSettings
@@ -35,10 +37,14 @@ class FloorRecorder:
     store: Store
     tracer: LogTracer
     outbox: Outbox | None = None
+    _clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clock = self.store.clock()
 
     async def opened(self, session_id: str, account: str, mode: Mode, model: str) -> None:
         cycle = self.store.run().cycle
-        await asyncio.to_thread(open_session_row, self.store, session_id, account, cycle, mode, model)
+        await asyncio.to_thread(open_session_row, self.store, session_id, account, cycle, mode, model, self._clock)
 
     async def ended(self, end: SessionEnd) -> None:
         def write() -> None:
@@ -53,6 +59,7 @@ class FloorRecorder:
                 turns=end.turns,
                 tool_calls=end.tool_calls,
                 calls=end.model_calls,
+                clock=self._clock,
             )
 
         await asyncio.shield(asyncio.to_thread(write))
@@ -73,11 +80,13 @@ class FloorRecorder:
 async def seats(
     personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings
 ) -> AsyncIterator[dict[str, Trader]]:
-    """The traders by name. The model clients that they share are closed with the context.
+    """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
+    connections, so that what a server writes to one is never taken for its answer to another.
 
     Raises BadSetting for a model that can't be had.
     """
-    shared = None if settings.model == "house" else client_for(settings.model, settings)
+    asking = () if settings.model == "house" else personas
+    clients = {persona.name: client_for(settings.model, settings) for persona in asking}
     bounds = SessionBounds(
         settings.session_turns,
         float(settings.session_seconds),
@@ -90,9 +99,9 @@ async def seats(
         traders[persona.name] = Trader(
             persona.name,
             persona.last_name,
-            house.name if shared is None else settings.model,
+            settings.model if clients else house.name,
             prompt=persona.prompt,
-            client=shared or house,
+            client=clients.get(persona.name, house),
             servers=servers.of(persona.name),
             recorder=recorder,
             tracer=recorder.tracer.tracer,
@@ -101,5 +110,5 @@ async def seats(
     try:
         yield traders
     finally:
-        if shared is not None:
-            await shared.close()
+        for client in clients.values():
+            await client.close()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from typing import get_args
 
 from commands.standings import standings
 from commands.tables import show_table
 from database import Store
-from ledger.controls import ControlAction, ask
+from ledger.controls import ControlAction, ask, told
 from market import Market, open_market
 from values.clock import iso
 from values.money import usd
@@ -19,7 +18,7 @@ from values.settings import MarketSettings, load
 def existing() -> tuple[Store, Market]:
     """The store that is there, and its market. Raises StoreUnusable when there is none: these commands make none."""
     settings = load(MarketSettings)
-    store = Store(settings.store_path)
+    store = Store(settings.store_address)
     return store, open_market(store, settings)
 
 
@@ -27,12 +26,9 @@ def show_status() -> None:
     """The floor, the market and every account, as a table that is wide enough for its text."""
     store, market = existing()
     with closing(store):
-        held = store.hold_floor()
-        if held is not None:
-            os.close(held)
         session = market.session()
-        print(f"store   {store.path}")
-        print(f"floor   {'not running' if held is not None else 'running: ' + store.floor_holder()}")
+        print(f"store   {store.address}")
+        print(f"floor   {'running: ' + store.floor_holder() if store.is_floor_held() else 'not running'}")
         print(f"market  {market.name.upper()} at {iso(market.clock.now())}, {'open' if session.is_open else 'closed'}")
         print(f"        {session.note}")
         show_table(
@@ -60,5 +56,4 @@ def control(action: str, trader: str | None) -> None:
     store, market = existing()
     with closing(store):
         concerned = ask(store, market, action, trader)  # type: ignore[arg-type]
-    done = {"pause": "paused", "resume": "active again", "reduce": "reducing: sales only", "halt": "halted"}
-    print(f"{', '.join(concerned) or 'no trader'}: {done[action]}")
+    print(told(action, concerned))  # type: ignore[arg-type]

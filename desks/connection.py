@@ -13,9 +13,9 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import mcp_types as types
@@ -29,8 +29,11 @@ from desks.nursery import Nursery, ServerProcess
 
 logger = logging.getLogger("floor.servers")
 
+T = TypeVar("T")
+
 START_S = 30.0
 EXIT_S = 1.0
+WORDS_S = 0.5
 STDERR_LINES = 20
 STDERR_CHARS_MAX = 500
 RESTARTS_MAX = 5
@@ -39,6 +42,10 @@ RESTARTS_WINDOW_S = 60.0
 
 class ServerGone(RuntimeError):
     """The server's process or its pipe ended; a call that was under way may or may not have been carried out."""
+
+
+class ServerDown(ServerGone):
+    """The server is not there and did not come up: the call was never sent."""
 
 
 class ServerSilent(RuntimeError):
@@ -90,34 +97,60 @@ class ServerConnection:
         async with self._starting:
             await self._end()
 
+    async def revive(self) -> None:
+        """Start the server where it has ended, one that is left alone too: a new session is a new chance.
+
+        Who waits while another tries is content with that try. A failure is told by the call that needs the server.
+        """
+        tries = self.restarts
+        async with self._starting:
+            if self._stopped or self._is_up or self.restarts != tries:
+                return
+            with contextlib.suppress(ServerGone):
+                await self._restart()
+                self._restarted_at.clear()
+
     async def call_tool(
         self, tool: str, arguments: dict[str, Any], timeout_s: float, meta: Mapping[str, Any] | None = None
     ) -> CallToolResult:
-        """Raises ServerGone, ServerSilent or CallRefused; when cancelled, the server is told to stop."""
-        client = await self._alive()
-        try:
-            async with asyncio.timeout(timeout_s):
+        """Raises ServerGone, ServerSilent or CallRefused; when cancelled, the server is told to stop.
+
+        `timeout_s` is for all of it: starting again a server that has ended is part of the call.
+        """
+
+        async def call(client: Client) -> CallToolResult:
+            try:
                 return await client.session.send_request(_request(tool, arguments, meta), CallToolResult)
-        except TimeoutError:
-            await self._drop(client)
-            raise ServerSilent(f"the {self.name} server did not answer {tool} within {timeout_s:g} s") from None
-        except ValidationError as error:
-            raise CallRefused(f"the {self.name} server's answer to {tool} is none that the protocol knows") from error
-        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
-            raise await self._explained(error, client) from error
+            except ValidationError as error:
+                said = f"the {self.name} server's answer to {tool} is none that the protocol knows"
+                raise CallRefused(said) from error
+
+        return await self._within(timeout_s, call, f" {tool}")
 
     async def read_resource(self, uri: str, timeout_s: float) -> str:
         """The text of a resource. Raises ServerGone, ServerSilent or CallRefused."""
-        client = await self._alive()
+
+        async def read(client: Client) -> str:
+            result = await client.read_resource(uri, cache_mode="bypass")
+            return "\n".join(each.text for each in result.contents if isinstance(each, TextResourceContents))
+
+        return await self._within(timeout_s, read)
+
+    async def _within(self, timeout_s: float, ask: Callable[[Client], Awaitable[T]], what: str = "") -> T:
+        """What `ask` gets from a server that is there; at the deadline the server is given up."""
+        client: Client | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                result = await client.read_resource(uri, cache_mode="bypass")
+                client = await self._alive()
+                return await ask(client)
         except TimeoutError:
+            if client is None:
+                raise ServerDown(f"the {self.name} server did not start within {timeout_s:g} s") from None
             await self._drop(client)
-            raise ServerSilent(f"the {self.name} server did not answer within {timeout_s:g} s") from None
+            raise ServerSilent(f"the {self.name} server did not answer{what} within {timeout_s:g} s") from None
         except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            assert client is not None
             raise await self._explained(error, client) from error
-        return "\n".join(each.text for each in result.contents if isinstance(each, TextResourceContents))
 
     async def _explained(self, error: Exception, client: Client) -> RuntimeError:
         if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
@@ -129,22 +162,29 @@ class ServerConnection:
     async def _alive(self) -> Client:
         async with self._starting:
             if self._stopped:
-                raise ServerGone(f"the {self.name} server was stopped with the floor")
-            if self._client is not None and self._process is not None and self._process.returncode is not None:
-                await self._end()  # it ended between two calls: nothing was under way
-            if self._client is None:
+                raise ServerDown(f"the {self.name} server was stopped with the floor")
+            if not self._is_up:
                 now = time.monotonic()
                 if len(self._restarted_at) == RESTARTS_MAX and now - self._restarted_at[0] < RESTARTS_WINDOW_S:
-                    raise ServerGone(
+                    raise ServerDown(
                         f"the {self.name} server ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:g} s and is left "
                         f"alone for now; its last words: {self.last_words() or 'none'}"
                     )
                 self._restarted_at.append(now)
-                self.restarts += 1
-                logger.warning("starting the %s server again", self.name)
-                await self._begin()
+                await self._restart()
             assert self._client is not None
             return self._client
+
+    @property
+    def _is_up(self) -> bool:
+        return self._client is not None and self._process is not None and self._process.returncode is None
+
+    async def _restart(self) -> None:
+        if self._client is not None:
+            await self._end()  # it ended between two calls: nothing was under way
+        self.restarts += 1
+        logger.warning("starting the %s server again", self.name)
+        await self._begin()
 
     async def _drop(self, client: Client) -> None:
         """Kill the process behind `client`, unless somebody has already replaced it."""
@@ -164,7 +204,7 @@ class ServerConnection:
         except (TimeoutError, MCPError, OSError, ServerGone, ExceptionGroup) as error:
             self._kill()
             await self._end()
-            raise ServerGone(
+            raise ServerDown(
                 f"the {self.name} server did not start ({error or 'no answer'}); its last words: {self.last_words()}"
             ) from error
         except BaseException:
@@ -200,13 +240,14 @@ class ServerConnection:
             if ready.done():
                 logger.warning("the %s server's connection failed: %s", self.name, error)
             else:
-                ready.set_exception(ServerGone(f"{error}"))
+                ready.set_exception(ServerGone(_cause(error)))
                 ready.exception()  # whoever waited may have left at its deadline
 
     @asynccontextmanager
     async def _spawned(self) -> AsyncIterator[ServerProcess]:
         process = await self._spawn()
         self._process = process
+        self._stderr.clear()  # the last words are those of the last life
         listening = asyncio.create_task(self._listen(process))
         try:
             yield process
@@ -220,6 +261,8 @@ class ServerConnection:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
+            # what it said last may still be in the pipe; a grandchild could keep that open
+            await asyncio.wait({listening}, timeout=WORDS_S)
             listening.cancel()
             await asyncio.wait({listening})
 
@@ -246,6 +289,13 @@ class ServerConnection:
                 logger.info("%s: %s", self.name, text)
 
 
+def _cause(error: BaseException) -> str:
+    """What went wrong first, out of the groups in which task groups wrap it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{error}"
+
+
 def _request(tool: str, arguments: dict[str, Any], meta: Mapping[str, Any] | None) -> types.CallToolRequest:
     """A tool call without `Client.call_tool`: that checks structured content, which nobody here reads, against its
     schema in Python, and took two fifths of the floor's time."""
@@ -253,6 +303,15 @@ def _request(tool: str, arguments: dict[str, Any], meta: Mapping[str, Any] | Non
     if meta:
         parameters["_meta"] = dict(meta)
     return types.CallToolRequest(params=types.CallToolRequestParams.model_validate(parameters))
+
+
+def _unsendable(message: types.JSONRPCMessage, error: ValueError) -> SessionMessage | Exception:
+    """What the client is told, in the server's place, of a request that no line of JSON can say."""
+    logger.warning("a message to a server can't be written: %s", error)
+    if not isinstance(message, types.JSONRPCRequest):
+        return error
+    told = types.ErrorData(code=types.INVALID_PARAMS, message=f"the request can't be written as JSON: {error}")
+    return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=message.id, error=told))
 
 
 _US = types.Implementation(name="trading-floor", version="0.1.0")
@@ -299,7 +358,11 @@ class _Stdio:
         assert self._process.stdin is not None
         try:
             async for message in from_client:
-                text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                try:
+                    text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                except ValueError as error:  # half a character, brackets too deep: one call fails, not the pipe of all
+                    await to_client.send(_unsendable(message.message, error))
+                    continue
                 self._process.stdin.write(text.encode() + b"\n")
                 await self._process.stdin.drain()
         except (ConnectionError, anyio.ClosedResourceError, anyio.BrokenResourceError):

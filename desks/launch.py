@@ -16,13 +16,17 @@ _ALWAYS_SEEN = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "US
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A Python module, or with `module` None any command; and what it sees beside what every program needs."""
+    """A Python module, or with `module` None any command; and what it sees beside what every program needs.
+
+    `is_one_of_many`: others start with all of it but the arguments, which say for whom.
+    """
 
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
     module: str | None = None
+    is_one_of_many: bool = False
 
     @property
     def command(self) -> tuple[str, ...]:

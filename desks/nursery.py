@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from desks.launch import LINE_BYTES_MAX, Launch, seen
 
 READY_S = 30.0
 EXIT_S = 1.0
+_STDERR = 2
 
 
 class ServerProcess(Protocol):
@@ -61,15 +63,79 @@ class Forked:
         return await asyncio.shield(self._ended)
 
 
+class _Breeder:
+    """A process that forks another at each request, one at a time. `close` ends it, and nothing that it forked."""
+
+    def __init__(self, control: socket.socket) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._turn = asyncio.Lock()
+
+    async def fork(self, launch: Launch) -> Forked:
+        """A server. Raises OSError when nobody is left to fork it."""
+        with contextlib.ExitStack() as ours:
+            child_in, to_child = os.pipe()
+            from_child, child_out = os.pipe()
+            errors, child_errors = os.pipe()
+            for descriptor in (to_child, from_child, errors):
+                ours.callback(os.close, descriptor)
+            streams = (child_in, child_out, child_errors)
+            try:
+                asking, pid = await self._ask(_request(launch, launch.arguments), streams)
+            finally:
+                for descriptor in streams:
+                    os.close(descriptor)
+            ours.pop_all()
+        reader, writer = await asyncio.open_unix_connection(sock=asking)
+        forked = Forked(reader, writer, pid)
+        forked.stdin = await _writer_of(to_child)
+        forked.stdout = await _reader_of(from_child)
+        forked.stderr = await _reader_of(errors)
+        return forked
+
+    async def fork_kind(self, request: bytes) -> _Breeder:
+        """A process that has become all that servers of one kind have in common. Raises OSError as `fork` does."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        try:
+            control, _ = await self._ask(request, (nowhere, nowhere, _STDERR))
+        finally:
+            os.close(nowhere)
+        return _Breeder(control)
+
+    async def _ask(self, request: bytes, streams: tuple[int, int, int]) -> tuple[socket.socket, int]:
+        """Have a process forked that becomes what the request says: its end of the request's socket, and its id."""
+        asking, asked = socket.socketpair()
+        with contextlib.ExitStack() as ours:
+            ours.callback(asking.close)
+            asking.setblocking(False)
+            loop = asyncio.get_running_loop()
+            async with self._turn:
+                with asked:
+                    socket.send_fds(self._control, [b"f"], (asked.fileno(), *streams))
+                await loop.sock_sendall(asking, request)
+                async with asyncio.timeout(READY_S):
+                    told = await loop.sock_recv(asking, 32)
+            if not told.strip().isdigit():
+                raise OSError("the nursery could not fork a server")
+            ours.pop_all()
+        return asking, int(told)
+
+    def close(self) -> None:
+        self._control.close()
+
+
 class Nursery:
-    """Forks servers of the given modules. An async context; what it forked may live on until its input is closed."""
+    """Forks servers of the given modules. An async context; what it forked may live on until its input is closed.
+
+    Servers that are one of many come from a process of their kind, which has done all that they have in common.
+    """
 
     def __init__(self, modules: Sequence[str], folder: Path) -> None:
         self._modules = tuple(modules)
         self._folder = folder
-        self._control: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
+        self._breeders: dict[bytes, _Breeder] = {}
+        self._starting: defaultdict[bytes, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def pid(self) -> int | None:
@@ -80,49 +146,35 @@ class Nursery:
 
     async def spawn(self, launch: Launch) -> ServerProcess:
         """A process of `launch`; a nursery that has died is started again once. Raises OSError when there is none."""
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                await self._start()
-            try:
-                return await self._fork(launch)
-            except OSError:
-                await self.stop()
-                await self._start()
-                return await self._fork(launch)
+        kind = _request(launch, None) if launch.is_one_of_many else _ANY
+        breeder = await self._breeder(kind)
+        try:
+            return await breeder.fork(launch)
+        except OSError:
+            breeder = await self._breeder(kind, dead=breeder)
+            return await breeder.fork(launch)
 
-    async def _fork(self, launch: Launch) -> ServerProcess:
-        assert self._control is not None
-        with contextlib.ExitStack() as ours:
-            asking, asked = socket.socketpair()
-            ours.callback(asking.close)
-            child_in, to_child = os.pipe()
-            from_child, child_out = os.pipe()
-            errors, child_errors = os.pipe()
-            for descriptor in (to_child, from_child, errors):
-                ours.callback(os.close, descriptor)
-            given = (asked.fileno(), child_in, child_out, child_errors)
-            try:
-                await asyncio.to_thread(socket.send_fds, self._control, [b"f"], given)
-            finally:
-                asked.close()
-                for descriptor in given[1:]:
-                    os.close(descriptor)
-            asking.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_sendall(asking, _request(launch))
-            async with asyncio.timeout(READY_S):
-                told = await loop.sock_recv(asking, 32)
-            if not told.strip().isdigit():
-                raise OSError(f"the nursery could not fork the {launch.name} server")
-            ours.pop_all()
-        reader, writer = await asyncio.open_unix_connection(sock=asking)
-        forked = Forked(reader, writer, int(told))
-        forked.stdin = await _writer_of(to_child)
-        forked.stdout = await _reader_of(from_child)
-        forked.stderr = await _reader_of(errors)
-        return forked
+    async def _breeder(self, kind: bytes, dead: _Breeder | None = None) -> _Breeder:
+        """Who forks servers of this kind, and is not `dead`."""
+        async with self._starting[kind]:
+            found = self._breeders.get(kind)
+            if found is not None and found is not dead:
+                return found
+            if found is not None:
+                found.close()
+            self._breeders[kind] = await (self._start() if kind == _ANY else self._start_kind(kind))
+            return self._breeders[kind]
 
-    async def _start(self) -> None:
+    async def _start_kind(self, kind: bytes) -> _Breeder:
+        parent = await self._breeder(_ANY)
+        try:
+            return await parent.fork_kind(kind)
+        except OSError:
+            parent = await self._breeder(_ANY, dead=parent)
+            return await parent.fork_kind(kind)
+
+    async def _start(self) -> _Breeder:
+        await self._end()
         ours, theirs = socket.socketpair()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -137,18 +189,21 @@ class Nursery:
             start_new_session=True,
         )
         theirs.close()
-        ours.setblocking(False)
-        self._control = ours
+        breeder = _Breeder(ours)
         async with asyncio.timeout(READY_S):
             ready = await asyncio.get_running_loop().sock_recv(ours, 1)
         if not ready:
             raise OSError("the nursery of servers did not start")
-        ours.setblocking(True)
+        return breeder
 
     async def stop(self) -> None:
-        """End the nursery; what it forked is not touched."""
-        if self._control is not None:
-            self._control.close()
+        """End the nursery; the servers that it forked are not touched."""
+        for breeder in self._breeders.values():
+            breeder.close()
+        self._breeders.clear()
+        await self._end()
+
+    async def _end(self) -> None:
         if self._process is not None:
             try:
                 async with asyncio.timeout(EXIT_S):
@@ -159,10 +214,15 @@ class Nursery:
                 await self._process.wait()
 
 
-def _request(launch: Launch) -> bytes:
+_ANY = b""
+"""The kind of the nursery itself, which can become anything."""
+
+
+def _request(launch: Launch, arguments: Sequence[str] | None) -> bytes:
+    """What to become; without arguments, all that servers of this launch have in common."""
     asked = {
         "module": launch.module,
-        "arguments": launch.arguments,
+        "arguments": arguments,
         "environment": seen(launch),
         "folder": str(launch.folder),
     }

@@ -17,6 +17,8 @@ from autogen_core.tools import ParametersSchema, ToolSchema
 from opentelemetry.trace import Tracer
 
 from desks.workbench import LocalTool, SessionWorkbench, Shelf
+from model_clients.failures import ModelFailed
+from model_clients.meter import OutOfTurns, OverBudget
 from tracers import agent_span
 from values.errors import Refused
 
@@ -67,7 +69,10 @@ def researcher(
                 system_message=PROMPT,
                 max_tool_iterations=TURNS,
             )
-            result = await agent.run(task=question, cancellation_token=token)
+            try:
+                result = await agent.run(task=question, cancellation_token=token)
+            except (ModelFailed, OutOfTurns, OverBudget) as error:
+                raise Refused("unavailable", f"the researcher came to no answer: {error}") from error
         last = result.messages[-1]
         if isinstance(last, TextMessage) and last.content.strip():
             return last.content

@@ -17,6 +17,8 @@ from desks.nursery import Nursery
 from desks.workbench import Shelf
 
 PROJECT = Path(__file__).resolve().parent.parent
+STARTS_AT_ONCE = 16
+"""More are no faster, and each would wait longer than its deadline allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) 
         arguments = ("--account", account, "--floor")
     label = row.name if account is None else f"{row.name} ({account})"
     environment = {key: value for key, value in settings.items() if key in row.environment}
-    return Launch(label, arguments, environment, PROJECT, row.module)
+    return Launch(label, arguments, environment, PROJECT, row.module, row.scope == "trader")
 
 
 class Servers:
@@ -111,8 +113,14 @@ class Servers:
         return [*self._shared.values(), *(each for bound in self._bound.values() for each in bound.values())]
 
     async def __aenter__(self) -> Servers:
+        at_once = asyncio.Semaphore(STARTS_AT_ONCE)
+
+        async def start(connection: ServerConnection) -> None:
+            async with at_once:
+                await connection.start()
+
         try:
-            started = await asyncio.gather(*(each.start() for each in self.all()), return_exceptions=True)
+            started = await asyncio.gather(*(start(each) for each in self.all()), return_exceptions=True)
         except BaseException:
             await self._stop()
             raise

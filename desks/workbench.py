@@ -23,7 +23,8 @@ from mcp_types import CallToolResult, TextContent, Tool
 from opentelemetry.trace import Tracer
 from pydantic import BaseModel
 
-from desks.connection import CallRefused, ServerConnection, ServerGone, ServerSilent
+from desks.connection import CallRefused, ServerConnection, ServerDown, ServerGone, ServerSilent
+from model_clients.replies import readable
 from tracers import record_result, tool_span
 from values.errors import Refused
 
@@ -32,6 +33,8 @@ logger = logging.getLogger("floor.workbench")
 CALL_S = 20.0
 TRIES = 2
 RESULT_CHARS_MAX = 60_000
+DEPTH_MAX = 32
+"""Of lists and objects in a call's arguments; no tool of ours takes more than three."""
 ORDER_KEY = "client_order_id"
 
 
@@ -134,6 +137,8 @@ class SessionWorkbench(Workbench):
             token.link_future(call)
             try:
                 text, is_error = await call
+            except Refused as refusal:
+                text, is_error = f"{refusal.code}: {refusal.sentence}", True
             except Exception:
                 logger.exception("calling %s failed", name)
                 text, is_error = (
@@ -152,14 +157,11 @@ class SessionWorkbench(Workbench):
             return f"bad_argument: the arguments of {name} are {json.dumps(arguments)[:60]}; expected an object", True
         await self.list_tools()
         if name in self._local:
-            try:
-                return envelope(name, await self._local[name].run(arguments, token)), False
-            except Refused as refusal:
-                return f"{refusal.code}: {refusal.sentence}", True
+            return envelope(name, await self._local[name].run(arguments, token)), False
         offer = self._offers.get(name)
         if offer is None:
             return f"unknown_tool: there is no tool {name[:60]!r}; there are {', '.join(self._offers)}", True
-        sent = {key: _sendable(value) for key, value in arguments.items()}
+        sent = _sendable(arguments, name)
         if offer.takes_key:
             self._orders += 1
             sent[ORDER_KEY] = f"{self._session_id}:{self._orders}"
@@ -183,7 +185,7 @@ class SessionWorkbench(Workbench):
             except CallRefused as error:
                 return f"refused: {error}"
             except (ServerGone, ServerSilent) as error:
-                if not offer.may_repeat:
+                if not (offer.may_repeat or isinstance(error, ServerDown)):
                     return f"uncertain: {error}; {name} may or may not have been carried out. Look before you try again"
                 if attempt == TRIES:
                     return f"unavailable: {error}; nothing more was tried"
@@ -225,6 +227,19 @@ def _schema(tool: Tool) -> ToolSchema:
     return ToolSchema(name=tool.name, description=tool.description or "", parameters=parameters)
 
 
-def _sendable(value: Any) -> Any:
-    """JSON has no NaN: the server gets the text, and refuses it by its own rule and on record."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _sendable(value: Any, tool: str, depth: int = 0) -> Any:
+    """What a line of JSON can say, so that the server refuses the rest by its own rule and on record.
+
+    NaN and infinities become their text, half a character is replaced. Raises Refused for brackets in brackets.
+    """
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if not isinstance(value, Mapping | list):
+        return value
+    if depth == DEPTH_MAX:
+        raise Refused("bad_argument", f"the arguments of {tool} are nested more than {DEPTH_MAX} deep")
+    if isinstance(value, list):
+        return [_sendable(each, tool, depth + 1) for each in value]
+    return {readable(key): _sendable(each, tool, depth + 1) for key, each in value.items()}

@@ -19,7 +19,7 @@ from ledger.valuation import quotes_for, valuate
 from market import Market
 from store import tables
 from values.clock import market_day
-from values.errors import Refused
+from values.errors import Refused, VenueUnavailable
 from values.instrument import FRACTION
 from values.money import EXACT, affordable, fill_price, notional
 
@@ -70,7 +70,10 @@ def _run_index(store: Store, market: Market) -> list[str]:
     if not market.session(symbol).is_open:
         return []
     account = Account(store, market, INDEX, "baseline")
-    quantity = _affordable(account.record().cash, market.get_share_price(symbol))
+    try:
+        quantity = _affordable(account.record().cash, market.get_share_price(symbol))
+    except VenueUnavailable as error:
+        return [f"{INDEX} waits for a price of {symbol}: {error}"]
     return _order(account, "buy", symbol, quantity, "buy and hold")
 
 

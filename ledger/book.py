@@ -50,9 +50,9 @@ class Book:
         )
 
 
-def read_book(connection: Connection, name: str) -> Book:
-    """Raises Refused `unknown_account`."""
-    account = account_record(connection, name)
+def read_book(connection: Connection, name: str, *, lock: bool = False) -> Book:
+    """Raises Refused `unknown_account`. With `lock`, the book stays as it is until the caller's transaction ends."""
+    account = account_record(connection, name, lock=lock)
     if account is None:
         raise Refused(
             "unknown_account", f"there is no account {name}; `trading-floor accounts list` shows those there are"

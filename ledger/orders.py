@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from database import Actor, Store, insert_log
+from database import Actor, Store, insert_log, no_earlier
 from ledger.book import Book, read_book
 from ledger.day import halt_reason
 from ledger.limits import Limits, Purchase, check_purchase, check_trade_count, read_limits
@@ -27,6 +27,7 @@ from values.money import Side, fill_price, notional, plain, share_of_cost, usd
 from values.quote import Quote
 
 ROUNDS_MAX = 5
+_SESSION = "trace_"
 _KEY = re.compile(r"[!-~]{1,80}")
 
 
@@ -99,8 +100,9 @@ def place(store: Store, market: Market, order: Order) -> Fill:
         earlier = _earlier_fill(connection, order, instrument.symbol, quantity, book)
     if earlier is not None:
         return earlier
+    quotes: dict[str, Quote] = {}
     for _ in range(ROUNDS_MAX):
-        quotes = _quotes(market, instrument, book, order.side)
+        quotes |= _quotes(market, instrument, book, order.side)  # of what was sold meanwhile, the price is still known
         checked = _Checked(order, instrument, step, quantity, quotes)
         with store.write() as connection:
             outcome = _book(connection, market, checked)
@@ -146,29 +148,30 @@ def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> d
 def _book(connection: Connection, market: Market, checked: _Checked) -> Fill | Refused | _GoRound:
     """Judge and write within one transaction. A Refused is returned, so that a halt it caused is kept."""
     order, symbol = checked.order, checked.instrument.symbol
-    book = read_book(connection, order.account)
+    book = read_book(connection, order.account, lock=True)
     try:
         earlier = _earlier_fill(connection, order, symbol, checked.quantity, book)
         if earlier is not None:
             return earlier
         if order.side == "buy" and book.unpriced(checked.quotes):
             return _GoRound()
-        _judge(connection, market, checked, book)
+        now = no_earlier(connection, market.clock.now())
+        _judge(connection, checked, book, now)
     except Refused as refusal:
         return refusal
-    return _write(connection, market, checked, book)
+    return _write(connection, checked, book, now, market.clock.wall())
 
 
-def _judge(connection: Connection, market: Market, checked: _Checked, book: Book) -> None:
+def _judge(connection: Connection, checked: _Checked, book: Book, now: datetime) -> None:
     """Raises Refused for every rule that the order breaks, the account's state first."""
     order, quote = checked.order, checked.quotes[checked.instrument.symbol]
     name, symbol = order.account, checked.instrument.symbol
+    _check_session(connection, order)
     state = book.account.state
     if state == "halted":
         raise Refused("halted", f"{name} is halted and trades nothing: {book.account.state_reason}")
     if state == "reducing" and order.side == "buy":
         raise Refused("reducing", f"{name} may only sell: {book.account.state_reason}")
-    now = market.clock.now()
     limits = Limits() if book.account.kind == "baseline" else read_limits(connection, name)
     value = book.value(checked.quotes)
     if value is not None and (reason := halt_reason(connection, book, limits, value, now)) is not None:
@@ -189,10 +192,9 @@ def _judge(connection: Connection, market: Market, checked: _Checked, book: Book
     check_purchase(book, value, limits, purchase)
 
 
-def _write(connection: Connection, market: Market, checked: _Checked, book: Book) -> Fill:
+def _write(connection: Connection, checked: _Checked, book: Book, now: datetime, wall: datetime) -> Fill:
     order, quote = checked.order, checked.quotes[checked.instrument.symbol]
     side, symbol, quantity = order.side, checked.instrument.symbol, checked.quantity
-    now, wall = market.clock.now(), market.clock.wall()
     price = fill_price(quote.price, side)
     gross = notional(price, quantity, side)
     before = book.held(symbol)
@@ -252,6 +254,16 @@ def _write(connection: Connection, market: Market, checked: _Checked, book: Book
         transaction_id, order.account, side, symbol, quantity, price, amount, realised, quote.price, quote.as_of,
         quote.source, now, cash, held,
     )  # fmt: skip
+
+
+def _check_session(connection: Connection, order: Order) -> None:
+    """Raises Refused `session_over` for an order whose key names a session of the floor's that is not open.
+
+    The server of a floor that was killed may still have one in hand when the next floor has closed that session.
+    """
+    named = "" if order.key is None else order.key.rpartition(":")[0]
+    if order.actor == "floor" and named.startswith(_SESSION) and named != open_session(connection, order.account):
+        raise Refused("session_over", f"the session {named} has ended, and nothing more is traded for it")
 
 
 def _open_session(connection: Connection, order: Order) -> str | None:

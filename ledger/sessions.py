@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from database import Store
 from store import tables
+from values.clock import Clock
 from values.money import ZERO
 from values.session import Mode
 
@@ -39,17 +40,20 @@ class CallUsed(Protocol):
 
 
 def next_mode(store: Store, account: str) -> Mode:
-    """`trade` first, then in turn, whatever became of the session before."""
-    table = tables.sessions.c
+    """`trade` first, then in turn, whatever became of the session before.
+
+    Counted, because by its wall time the last session is not the newest after the machine's clock was set back.
+    """
+    query = select(func.count()).where(tables.sessions.c.account == account)
     with store.read() as connection:
-        last = connection.execute(
-            select(table.mode).where(table.account == account).order_by(table.wall_time.desc()).limit(1)
-        ).scalar_one_or_none()
-    return "rebalance" if last == "trade" else "trade"
+        return "rebalance" if connection.execute(query).scalar_one() % 2 else "trade"
 
 
-def open_session_row(store: Store, session_id: str, account: str, cycle: int, mode: str, model: str) -> None:
-    clock = store.clock()
+def open_session_row(
+    store: Store, session_id: str, account: str, cycle: int, mode: str, model: str, clock: Clock | None = None
+) -> None:
+    """`clock` is the one by which the floor has stamped its sessions so far."""
+    clock = clock or store.clock()
     now, wall = clock.now(), clock.wall()
     with store.write() as connection:
         connection.execute(
@@ -71,9 +75,10 @@ def end_session_row(
     turns: int,
     tool_calls: int,
     calls: Sequence[CallUsed],
+    clock: Clock | None = None,
 ) -> None:
     """Close the row and keep its model calls. A row that is closed already stays as it is."""
-    clock = store.clock()
+    clock = clock or store.clock()
     table = tables.sessions
     with store.write() as connection:
         account = connection.execute(
@@ -105,8 +110,8 @@ def end_session_row(
             connection.execute(insert(tables.model_calls), rows)
 
 
-def interrupt_open_sessions(store: Store) -> int:
-    """Mark what a crash left open; how many there were. For a floor that holds the store and has started none."""
+def interrupt_open_sessions(store: Store, reason: str = "the floor ended before the session did") -> int:
+    """Mark what was left open; how many there were. For a floor that holds the store, while no session of it runs."""
     clock = store.clock()
     table = tables.sessions
     with store.write() as connection:
@@ -115,7 +120,7 @@ def interrupt_open_sessions(store: Store) -> int:
             .where(table.c.outcome == "open")
             .values(
                 outcome="interrupted",
-                reason="the floor ended before the session did",
+                reason=reason,
                 ended_market_time=clock.now(),
                 ended_wall_time=clock.wall(),
             )
@@ -145,7 +150,7 @@ def activity(connection: Connection, account: str) -> Activity:
     last = connection.execute(
         select(sessions.outcome, sessions.model, sessions.cost_usd)
         .where(sessions.account == account)
-        .order_by(sessions.wall_time.desc())
+        .order_by(sessions.market_time.desc(), sessions.wall_time.desc())
         .limit(1)
     ).one_or_none()
     trades = tables.transactions.c

@@ -9,7 +9,9 @@ STRATEGY_CHARS_MAX = 10_000
 
 
 def is_writable(text: str) -> bool:
-    """Whether the text is UTF-8 at all: half of a surrogate pair is not."""
+    """Whether every database can keep it: half of a surrogate pair is no UTF-8, and PostgreSQL keeps no NUL."""
+    if "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -25,7 +27,7 @@ def check_rationale(text: str) -> None:
         )
     if not is_writable(text):
         raise Refused(
-            "bad_rationale", "the rationale holds half a character; expected text that can be written as UTF-8"
+            "bad_rationale", "the rationale holds a NUL or half a character; expected text that can be written as UTF-8"
         )
 
 
@@ -34,5 +36,6 @@ def check_strategy(text: str) -> None:
     if not text.strip() or len(text) > STRATEGY_CHARS_MAX or not is_writable(text):
         raise Refused(
             "bad_strategy",
-            f"the strategy has {len(text)} characters; expected 1 to {STRATEGY_CHARS_MAX} of UTF-8, not all blank",
+            f"the strategy has {len(text)} characters; expected 1 to {STRATEGY_CHARS_MAX} of UTF-8 without a NUL, "
+            "not all blank",
         )

@@ -66,7 +66,7 @@ def record_values(store: Store, market: Market, cycle: int | None) -> dict[str, 
     valuations: dict[str, Valuation] = {}
     with store.write() as connection:
         for name in names:
-            book = read_book(connection, name)
+            book = read_book(connection, name, lock=True)
             valuations[name] = valuation = Valuation(book, quotes)
             if (value := valuation.value) is None:
                 continue

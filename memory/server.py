@@ -10,7 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Annotated, Any
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
@@ -33,7 +36,7 @@ from memory import (
 )
 from memory.graph import MemoryGraph
 from values.clock import Clock, SystemClock
-from values.errors import Refused, shown
+from values.errors import Refused, StoreEmpty, shown
 from values.names import normalise_name
 from values.settings import StoreSettings, load
 from wire.life import serve
@@ -127,44 +130,62 @@ class MemoryServer(RefusingServer):
         return result.model_copy(update={"content": [TextContent(type="text", text=text)]})
 
 
+class Reader:
+    """Whose graph is served. A nursery makes the server before it forks those that open a graph: until then, none."""
+
+    graph: MemoryGraph
+
+
 def build(graph: MemoryGraph, whose: str) -> RefusingServer:
     """The server over an open graph; `whose` is the account's name, or `operator`."""
+    reader = Reader()
+    return _opened(_made(reader), reader, graph, whose)
+
+
+def _made(reader: Reader) -> RefusingServer:
     server = MemoryServer(
         "memory_server",
-        instructions=f"The memory of {whose}: a knowledge graph of entities, observations about them and relations "
-        "between them, kept from session to session. What is read from it is what was once written, true or not. "
-        "An error reads `code: sentence`.",
         on_refused=lambda tool, _arguments, refusal: print(f"refused {tool}: {refusal}", file=sys.stderr),
     )
-    _add_writes(server, graph)
-    _add_deletes(server, graph)
-    _add_reads(server, graph)
+    _add_writes(server, reader)
+    _add_deletes(server, reader)
+    _add_reads(server, reader)
     return server
 
 
-def _add_writes(server: RefusingServer, graph: MemoryGraph) -> None:
+def _opened(server: RefusingServer, reader: Reader, graph: MemoryGraph, whose: str) -> RefusingServer:
+    reader.graph = graph
+    server.introduce(
+        f"The memory of {whose}: a knowledge graph of entities, observations about them and relations "
+        "between them, kept from session to session. What is read from it is what was once written, true or not. "
+        "An error reads `code: sentence`."
+    )
+    return server
+
+
+def _add_writes(server: RefusingServer, reader: Reader) -> None:
     @server.tool(annotations=WRITES)
     def create_entities(entities: Entities) -> Created:
         """Create new entities in the knowledge graph; one whose name is there already is left as it is."""
-        return {"entities": graph.create_entities(_checked("entities", entities, ENTITY))}
+        return {"entities": reader.graph.create_entities(_checked("entities", entities, ENTITY))}
 
     @server.tool(annotations=WRITES)
     def create_relations(relations: Relations) -> Related:
         """Create new relations between entities that are there; one that is there already is left as it is."""
-        return {"relations": graph.create_relations(_checked("relations", relations, RELATION))}
+        return {"relations": reader.graph.create_relations(_checked("relations", relations, RELATION))}
 
     @server.tool(annotations=WRITES)
     def add_observations(observations: Additions) -> Added:
         """Add observations to entities that are there; one that an entity holds already is left out."""
-        return {"results": graph.add_observations(_checked("observations", observations, ADDITION))}
+        return {"results": reader.graph.add_observations(_checked("observations", observations, ADDITION))}
 
 
-def _add_deletes(server: RefusingServer, graph: MemoryGraph) -> None:
+def _add_deletes(server: RefusingServer, reader: Reader) -> None:
     @server.tool(annotations=REPLACES)
     def delete_entities(entityNames: Names) -> Deleted:
         """Delete entities with their observations and relations."""
         names = _checked_texts("entityNames", entityNames, NAME_CHARS_MAX)
-        missing = graph.delete_entities(names)
+        missing = reader.graph.delete_entities(names)
         if not missing:
             return _deleted("Entities deleted successfully")
         return _deleted(
@@ -175,7 +196,7 @@ def _add_deletes(server: RefusingServer, graph: MemoryGraph) -> None:
     def delete_observations(deletions: Deletions) -> Deleted:
         """Delete observations from entities, each by its whole text."""
         rows = _checked("deletions", deletions, DELETION)
-        deleted, missing = graph.delete_observations(rows)
+        deleted, missing = reader.graph.delete_observations(rows)
         wanted = sum(len(row["observations"]) for row in rows)
         if deleted == wanted:
             return _deleted("Observations deleted successfully")
@@ -186,17 +207,17 @@ def _add_deletes(server: RefusingServer, graph: MemoryGraph) -> None:
     def delete_relations(relations: Relations) -> Deleted:
         """Delete relations."""
         rows = _checked("relations", relations, RELATION)
-        deleted = graph.delete_relations(rows)
+        deleted = reader.graph.delete_relations(rows)
         if deleted == len(rows):
             return _deleted("Relations deleted successfully")
         return _deleted(f"Deleted {deleted} of {len(rows)} relations. The rest matched nothing.")
 
 
-def _add_reads(server: RefusingServer, graph: MemoryGraph) -> None:
+def _add_reads(server: RefusingServer, reader: Reader) -> None:
     @server.tool(annotations=READS)
     def read_graph() -> Graph:
         """The entire knowledge graph; where it is too large for one answer, its newest part and a note."""
-        return graph.read_graph()
+        return reader.graph.read_graph()
 
     @server.tool(annotations=READS)
     def search_nodes(query: Query) -> Graph:
@@ -204,12 +225,12 @@ def _add_reads(server: RefusingServer, graph: MemoryGraph) -> None:
         _check_text("query", query, QUERY_CHARS_MAX, least=0)
         if len(query.split()) > QUERY_WORDS_MAX:
             raise Refused("bad_argument", f"query has {len(query.split())} words; at most {QUERY_WORDS_MAX}")
-        return graph.search_nodes(query)
+        return reader.graph.search_nodes(query)
 
     @server.tool(annotations=READS)
     def open_nodes(names: Names) -> Graph:
         """The entities of these names, with the relations at them. A name that is not there is left out."""
-        return graph.open_nodes(_checked_texts("names", names, NAME_CHARS_MAX))
+        return reader.graph.open_nodes(_checked_texts("names", names, NAME_CHARS_MAX))
 
 
 def _deleted(message: str) -> Deleted:
@@ -261,32 +282,51 @@ def _check_text(where: str, given: object, chars_max: int, least: int = 1) -> st
     return given
 
 
-def _clock_of(settings: StoreSettings, account: str | None) -> Clock:
-    """The run's clock. Raises Refused `unknown_account` for an account that the store does not know."""
-    path = settings.store_path
-    if not path.exists():
-        print(f"there is no store at {path} yet: until this server starts again, time is wall time", file=sys.stderr)
-        return SystemClock()
-    store = Store(path)
-    if account is not None and read_account(store, account) is None:
-        raise Refused(
-            "unknown_account", f"there is no account {account}; `trading-floor accounts list` shows those there are"
-        )
-    return store.clock()
+class Prepared(NamedTuple):
+    """All of a server but whose it is; without a store where there is none yet."""
+
+    path: Path
+    store: Store | None
+    clock: Clock
+    reader: Reader
+    server: RefusingServer
+
+
+@cache
+def prepare(_is_bound: bool) -> Prepared:
+    """What the servers of one run share, made once, where they are forked before they are (`wire/nursery.py`).
+
+    The store has no open connection afterwards: none may pass a fork.
+    """
+    address, reader = load(StoreSettings).store_address, Reader()
+    try:
+        opened = Store(address)
+    except StoreEmpty as empty:
+        print(f"{empty}; until this server starts again, time is wall time", file=sys.stderr)
+        return Prepared(address.path, None, SystemClock(), reader, _made(reader))
+    with closing(opened) as store:
+        clock = store.clock()
+        read_account(store, OPERATOR)  # what has run once runs in pages that are shared
+    return Prepared(address.path, store, clock, reader, _made(reader))
+
+
+PARSER = argparse.ArgumentParser(prog="memory-server", description="A knowledge graph as an MCP server on stdio.")
+PARSER.add_argument("--account", metavar="NAME", help=f"serve this account's graph; without it, `{OPERATOR}`")
+PARSER.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # the launcher says it to every server
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="memory-server", description="A knowledge graph as an MCP server on stdio.")
-    parser.add_argument("--account", metavar="NAME", help=f"serve this account's graph; without it, `{OPERATOR}`")
-    parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # the launcher says it to every server
-    given = parser.parse_args()
+    given = PARSER.parse_args()
 
     def make() -> RefusingServer:
-        settings = load(StoreSettings)
         account = None if given.account is None else normalise_name(given.account)
-        clock = _clock_of(settings, account)
+        path, store, clock, reader, server = prepare(account is not None)
+        if store is not None and account is not None and read_account(store, account) is None:
+            raise Refused(
+                "unknown_account", f"there is no account {account}; `trading-floor accounts list` shows those there are"
+            )
         whose = account or OPERATOR
-        return build(MemoryGraph(memory_path(settings.store_path, whose), clock), whose)
+        return _opened(server, reader, MemoryGraph(memory_path(path, whose), clock), whose)
 
     sys.exit(serve(make))
 

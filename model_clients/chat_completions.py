@@ -7,11 +7,11 @@ grow with the turns before it; what the model does wrong is passed on. Declines 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-from autogen_core import CancellationToken
+from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import (
     AssistantMessage,
     ChatCompletionClient,
@@ -26,7 +26,7 @@ from pydantic import BaseModel, SecretStr
 
 from model_clients.endpoint import Endpoint
 from model_clients.patience import REAL_TIME, Patience
-from model_clients.replies import ChatUsage, Unreadable, read_reply
+from model_clients.replies import ChatUsage, Reply, Unreadable, read_reply
 from model_clients.wire_format import WireFormat, tool_choice_field
 from values.errors import Refused
 
@@ -192,10 +192,10 @@ class ChatCompletionsClient(ChatCompletionClient):
             reply = read_reply(answer, frozenset(calls_so_far), len(messages))
         except Unreadable as wrong:
             raise self._endpoint.bad_reply(wrong) from None
+        reply = self._without_key(reply)
         usage = reply.usage
         if usage is None:
-            written = reply.content if isinstance(reply.content, str) else json.dumps(answer["choices"])
-            usage = ChatUsage(_tokens(len(body)), _tokens(len(written)), is_estimate=True)
+            usage = ChatUsage(_tokens(len(body)), _tokens(reply.written_chars), is_estimate=True)
         self._used = RequestUsage(
             self._used.prompt_tokens + usage.prompt_tokens, self._used.completion_tokens + usage.completion_tokens
         )
@@ -208,6 +208,18 @@ class ChatCompletionsClient(ChatCompletionClient):
             cached=False,
             thought=reply.thought,
         )
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """A gateway may show what it was asked with, and what a model says goes on record, into prompts and pushes."""
+        hide = self._endpoint.hidden
+        content: str | list[FunctionCall]
+        if isinstance(reply.content, str):
+            content = hide(reply.content)
+        else:
+            content = [FunctionCall(hide(each.id), hide(each.arguments), hide(each.name)) for each in reply.content]
+        thought = None if reply.thought is None else hide(reply.thought)
+        said = {name: None if text is None else hide(text) for name, text in reply.said.items()}
+        return replace(reply, content=content, thought=thought, said=said)
 
 
 def _tokens(chars: int) -> int:

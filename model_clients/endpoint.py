@@ -1,7 +1,8 @@
 """One chat completions endpoint over HTTP: asked within a deadline, and asked again where that can help.
 
 Keeps one pool of at most 100 connections until `close`. The key goes into one request header and into no sentence,
-log or repr. Declines redirects, answers over 8 MB, and asking twice for an answer that had begun: it may be charged.
+log or repr. Declines redirects, cookies, answers over 8 MB, and asking twice for an answer that had begun: it may be
+charged. Bytes that a server writes after an answer's end may be read as its next answer: traders don't share endpoints.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
@@ -51,13 +55,15 @@ class Endpoint:
         self._api_key = api_key
         self._timeout_s = timeout_s
         self._patience = patience
-        self.where = self._hidden(f"{model} at {url}")
+        self.where = self.hidden(f"{model} at {url}")
         self._http = httpx2.AsyncClient(
             # the call's own deadline covers connecting, waiting for a free connection, sending and reading
             timeout=None,
             limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=IDLE_S),
             follow_redirects=False,
             trust_env=url.host not in _THIS_MACHINE,  # no proxy leads back to this machine
+            verify=_tls(),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
     async def close(self) -> None:
@@ -137,12 +143,13 @@ class Endpoint:
         if quoted == "":
             return f"{self.where} {what}"
         try:
-            text = self._hidden(ascii(quoted))
+            text = self.hidden(ascii(quoted))
         except RecursionError:
             text = "brackets in brackets"
         return f"{self.where} {what}: {text if len(text) <= QUOTED_CHARS_MAX else text[:QUOTED_CHARS_MAX] + '…'}"
 
-    def _hidden(self, text: str) -> str:
+    def hidden(self, text: str) -> str:
+        """`text` without the key."""
         return text if self._api_key is None else text.replace(self._api_key.get_secret_value(), "[key]")
 
 
@@ -152,6 +159,12 @@ class _TryAgain(Exception):
     def __init__(self, failure: ModelFailed, retry_after: str | None) -> None:
         self.failure = failure
         self.retry_after = retry_after
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The certificates to trust, read once: that takes a tenth of a second."""
+    return httpx2.create_ssl_context()
 
 
 def check_key(key: SecretStr | None, name: str = "api_key") -> None:

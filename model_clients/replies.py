@@ -1,7 +1,8 @@
 """What a chat completions server answers, as a Reply.
 
 What a model does wrong stays as it is: unknown tools, malformed arguments, an empty text. Only what the next request
-could not do without is added: a call's missing or repeated id becomes one of ours. An answer that is no chat completion
+could not do without is added: a call's missing or repeated id becomes one of ours. What is longer than any use of it is
+cut, because every later turn sends it again. An answer that is no chat completion, or counts tokens that none can have,
 raises Unreadable with what was found; whoever knows what must not be shown makes a sentence of it.
 """
 
@@ -18,6 +19,14 @@ from autogen_core.models import FinishReasons, RequestUsage
 
 BEGINNING_BYTES = 1_000
 UNREADABLE_CHARS_LEFT = 200
+TEXT_CHARS_MAX = 100_000
+ARGUMENTS_CHARS_MAX = 200_000
+"""Of all calls in one reply."""
+NAME_CHARS_MAX = 200
+NESTED_MAX = 100
+"""Brackets in brackets: each reader of arguments is as deep as it is called, and Python's own limit counts both."""
+TOKENS_MAX = 10_000_000
+"""Of one call: no model reads as many, and a session's sum stays within the store's integers."""
 CALLS_MAX = 128
 """In one reply: as many as OpenAI lets a request offer tools."""
 REASONING_FIELDS = ("reasoning_content", "reasoning")
@@ -58,6 +67,8 @@ class Reply:
     finish_reason: FinishReasons
     usage: ChatUsage | None
     said: Mapping[str, str | None]
+    written_chars: int
+    """Of texts, names and arguments, before anything was cut."""
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -87,16 +98,20 @@ def read_reply(body: Mapping[str, Any], taken_ids: Collection[str], turn: int) -
     message = expect_object(choice.get("message"), "message")
     reasoning_field, reasoning = _reasoning(message)
     content, refusal = text_at(message, "content"), text_at(message, "refusal")
-    text = None if content is None else readable(content)
-    calls = _calls(message.get("tool_calls"), taken_ids, turn)
-    finish_reason = _FINISH_REASONS.get(str(choice.get("finish_reason")), "unknown")
+    text = None if content is None else _bounded(content)
+    calls, written_chars = _calls(message.get("tool_calls"), taken_ids, turn)
+    written_chars += sum(len(each) for each in (content, refusal, reasoning) if each is not None)
+    reasoning = None if reasoning is None else _bounded(reasoning)
+    said_why = choice.get("finish_reason")
+    finish_reason = _FINISH_REASONS.get(said_why, "unknown") if isinstance(said_why, str) else "unknown"
+    usage = _usage(body)
     if not calls:
-        return Reply(text or readable(refusal or ""), reasoning or None, finish_reason, _usage(body), {})
+        return Reply(text or _bounded(refusal or ""), reasoning or None, finish_reason, usage, {}, written_chars)
     said = {"content": text} | ({} if reasoning_field is None else {reasoning_field: reasoning})
     thought = "\n\n".join(filter(None, (reasoning, text))) or None
     # some servers say stop here; length stays, because it explains arguments that break off
     reason = "function_calls" if finish_reason == "stop" else finish_reason
-    return Reply(calls, thought, reason, _usage(body), said)
+    return Reply(calls, thought, reason, usage, said, written_chars)
 
 
 def error_text(body: Mapping[str, Any]) -> str:
@@ -106,26 +121,31 @@ def error_text(body: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else as_json(found)
 
 
-def _calls(found: object, taken_ids: Collection[str], turn: int) -> list[FunctionCall]:
+def _calls(found: object, taken_ids: Collection[str], turn: int) -> tuple[list[FunctionCall], int]:
+    """The calls, and how many characters were written for them."""
     parts = expect_list(found, "tool_calls")
     if len(parts) > CALLS_MAX:
         raise Unreadable(f"the reply has {len(parts)} calls; at most {CALLS_MAX} are taken")
     calls: list[FunctionCall] = []
     new_ids: set[str] = set()
+    written_chars, room = 0, ARGUMENTS_CHARS_MAX
     for at, part in enumerate(parts):
         call = expect_object(part, "a tool call")
         function = expect_object(call.get("function") or {}, "a tool call's function")
         ids = _ids(call.get("id"), f"call_{turn}_{at}")
         call_id = next(each for each in ids if each not in taken_ids and each not in new_ids)
         new_ids.add(call_id)
-        name = readable(text_at(function, "name") or "")
-        calls.append(FunctionCall(id=call_id, name=name, arguments=_arguments(function.get("arguments"))))
-    return calls
+        name, arguments = text_at(function, "name") or "", _arguments(function.get("arguments"))
+        written_chars += len(name) + len(arguments)
+        kept = _kept(arguments, room)
+        room -= len(kept)
+        calls.append(FunctionCall(id=call_id, name=_bounded(name, NAME_CHARS_MAX), arguments=kept))
+    return calls, written_chars
 
 
 def _ids(given: object, ours: str) -> Iterator[str]:
     """The id that a call came with, if there is one, and then those that it may have from us."""
-    if isinstance(given, str) and given:
+    if isinstance(given, str) and 0 < len(given) <= NAME_CHARS_MAX:
         yield readable(given)
     yield ours
     for again in count(2):
@@ -133,21 +153,34 @@ def _ids(given: object, ours: str) -> Iterator[str]:
 
 
 def _arguments(given: object) -> str:
-    """As the model wrote them. Servers write an empty text, or nothing, for a call without arguments.
-
-    A number of thousands of digits, or brackets a thousand deep, would stop more than this call: AutoGen expects no
-    other error of JSON than malformed text, and would wait for ever. What is left of them is malformed.
-    """
+    """As the model wrote them. Servers write an empty text, or nothing, for a call without arguments."""
     if given is None or given == "":
         return "{}"
-    text = readable(given) if isinstance(given, str) else as_json(given)
+    return readable(given) if isinstance(given, str) else as_json(given)
+
+
+def _kept(arguments: str, room: int) -> str:
+    """Themselves, or a malformed beginning of what is too long or can't be read by all who will read it.
+
+    A number of thousands of digits, or brackets a thousand deep, would stop more than this call: AutoGen expects no
+    other error of JSON than malformed text, and would wait for ever.
+    """
+    fits = len(arguments) <= room
     try:
-        json.loads(text)
+        fits = fits and not _is_nested(json.loads(arguments), NESTED_MAX)
     except json.JSONDecodeError:
-        return text
+        pass  # AutoGen will tell the model so
     except (ValueError, RecursionError):
-        return text[:UNREADABLE_CHARS_LEFT] + "…"
-    return text
+        fits = False
+    return arguments if fits else arguments[:UNREADABLE_CHARS_LEFT] + "…"
+
+
+def _is_nested(value: object, most: int) -> bool:
+    """Whether lists and objects stand in each other more than `most` deep."""
+    if not isinstance(value, list | dict):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return most == 0 or any(_is_nested(each, most - 1) for each in inside)
 
 
 def _reasoning(message: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -155,7 +188,7 @@ def _reasoning(message: Mapping[str, Any]) -> tuple[str | None, str | None]:
     for name in REASONING_FIELDS:
         reasoning = message.get(name)
         if isinstance(reasoning, str):
-            return name, readable(reasoning)
+            return name, reasoning
     return None, None
 
 
@@ -172,8 +205,8 @@ def _usage(body: Mapping[str, Any]) -> ChatUsage | None:
 
 def _count(holder: Mapping[str, Any], name: str) -> int:
     value = holder.get(name) or 0
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise Unreadable(f"{name} should be a whole number of tokens and is", value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= TOKENS_MAX:
+        raise Unreadable(f"{name} should be a whole number of tokens, at most {TOKENS_MAX:,}, and is", value)
     return value
 
 
@@ -218,3 +251,9 @@ def readable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def _bounded(text: str, most: int = TEXT_CHARS_MAX) -> str:
+    """`text`, readable, and where it is longer than `most` its beginning with a mark that says so."""
+    left_out = len(text) - most
+    return readable(text if left_out <= 0 else f"{text[:most]}… [{left_out:,} characters left out]")

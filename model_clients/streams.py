@@ -68,7 +68,7 @@ class StreamedReply:
         return readable(said["content"] or said["refusal"] or "")
 
     def _call(self, part: Mapping[str, Any]) -> None:
-        index, call_id = part.get("index"), part.get("id")
+        index, call_id = (each if isinstance(each, int | str) else None for each in (part.get("index"), part.get("id")))
         function = expect_object(part.get("function") or {}, "function")
         name = text_at(function, "name") or ""
         slot = self._open.get(str(index))

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from sqlalchemy import Connection, insert, select, update
 
-from database import Actor, Store
+from database import Actor, Store, lock_run
 from ledger.orders import open_session
 from push.targets import Delivery, plain_text, shortened
 from store import tables
@@ -95,6 +95,7 @@ class Outbox:
         is_sendable = bool(self.carrier.names)
         now = self.clock.now()
         with self.store.write() as connection:
+            lock_run(connection)  # messages are counted one at a time
             wall = self.clock.wall()
             refusal = fault or (_over_limit(name, _counted(connection, name, wall), wall) if is_sendable else None)
             state, reason = ("pending", "") if is_sendable else ("no_target", NOWHERE)

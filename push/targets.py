@@ -15,6 +15,7 @@ import threading
 import time
 import unicodedata
 import warnings
+from base64 import b64decode
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ REASON_CHARS_MAX = 300
 _NTFY_BYTES_MAX = 4096  # ntfy makes a file of a longer message, or refuses it
 _NTFY_FIELDS_BYTES = 200  # what the topic and the fields' names add to ntfy's JSON
 _SECRET_CHARS_MIN = 4
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{6,}={0,2}")
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,31}://"
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -168,8 +170,10 @@ class Targets:
         return Delivery(name, False, self._redacted(strange or _reason(answers, said)))
 
     def _redacted(self, text: str) -> str:
-        hidden = "|".join(map(re.escape, _secrets(self._settings)))
+        secrets = _secrets(self._settings)
+        hidden = "|".join(map(re.escape, secrets))
         shown = re.sub(hidden, "[hidden]", plain_text(text), flags=re.IGNORECASE) if hidden else plain_text(text)
+        shown = _BASE64.sub(lambda word: "[hidden]" if _encodes(word[0], secrets) else word[0], shown)
         shown = re.sub(r"\w+://\S+", "[address]", shown)
         return shortened(" ".join(shown.split()), REASON_CHARS_MAX)
 
@@ -211,6 +215,14 @@ def _addressed(settings: PushSettings) -> list[Target]:
         )
         for place, (scheme, address) in enumerate(zip(schemes, addresses, strict=True), 1)
     ]
+
+
+def _encodes(word: str, secrets: Sequence[str]) -> bool:
+    """Whether a word is base64 of a text with a secret in it, as a header with user and password is."""
+    standard = word.rstrip("=").replace("-", "+").replace("_", "/")
+    whole = standard[: len(standard) - (len(standard) % 4 == 1)]
+    decoded = b64decode(whole + "=" * (-len(whole) % 4)).decode("utf-8", "replace").lower()
+    return any(secret.lower() in decoded for secret in secrets)
 
 
 def _addresses(settings: PushSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Column types: Decimals as scaled integers, aware UTC times, and the key of an append-only table.
+"""Column types: Decimals as scaled integers, aware UTC times, foreign text, and the key of an append-only table.
 
 What a column can't keep exactly is refused on the way in; on the way out the caller gets the same value back.
 """
@@ -9,13 +9,30 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text
 from sqlalchemy.types import TypeDecorator
 
 from values.money import CASH_DECIMALS, PRICE_DECIMALS, QUANTITY_DECIMALS, from_scaled, to_scaled
 
 # SQLite numbers rows by itself only for a column declared INTEGER
 RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def name(chars: int) -> String:
+    """A text that rows are put in order by, the same on every database: by its characters' numbers."""
+    return String(chars).with_variant(String(chars, collation="C"), "postgresql")
+
+
+class Words(TypeDecorator[str]):
+    """Text of any length from anywhere. What no database can keep, a NUL or half a surrogate pair, becomes U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 class Scaled(TypeDecorator[Decimal]):

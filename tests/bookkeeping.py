@@ -35,7 +35,7 @@ def books(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 
 def rows(store: Store, table: Any) -> list[Row[Any]]:
     with store.read() as connection:
-        return list(connection.execute(select(table)).all())
+        return list(connection.execute(select(table).order_by(*table.primary_key)).all())
 
 
 def differences(store: Store) -> list[str]:

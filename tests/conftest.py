@@ -13,10 +13,13 @@ from pydantic import AliasChoices
 
 from database import NewRun, Store
 from market import Market
+from tests.postgresql import Template, schema
 from tests.shelf import ShelfVenue
+from values.address import StoreAddress
 from values.settings import SETTINGS_CLASSES, FloorSettings
 
 START = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+TAPE = NewRun("replay", 1, "0" * 64, "a tape of the test", START)
 
 
 @pytest.fixture(autouse=True)
@@ -30,20 +33,58 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(settings.model_config, "env_file", None)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module marked `both_databases` runs on each, but for tests marked `sqlite_only`: those look into the file."""
+    if "database_kind" not in metafunc.fixturenames:
+        return
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "both_databases" in marks and "sqlite_only" not in marks:
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "sqlite"))
+
+
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that was just made, to be copied: making one takes ten times as long."""
     path = tmp_path_factory.mktemp("template") / "accounts.db"
-    Store(path, NewRun("replay", 1, "0" * 64, "a tape of the test", START)).close()
+    Store(path, TAPE).close()
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+    with schema(f"floor_test_{os.getpid()}", tmp_path_factory.mktemp("postgresql")) as address:
+        Store(address, TAPE).close()
+        template = Template(address)
+        yield template
+        template.close()
+
+
 @pytest.fixture
-def store(new_store: Path, tmp_path: Path) -> Iterator[Store]:
+def address(database_kind: str, tmp_path: Path) -> Iterator[StoreAddress]:
+    """Where a store may be made, and none is."""
+    if database_kind == "sqlite":
+        yield StoreAddress.of_file(tmp_path / "accounts.db")
+        return
+    with schema(f"floor_test_new_{os.getpid()}", tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+def store(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A replay's store: its market time is START until the test moves it with `store.anchor`."""
-    path = tmp_path / "accounts.db"
-    shutil.copy(new_store, path)
-    opened = Store(path)
+    if database_kind == "sqlite":
+        path = tmp_path / "accounts.db"
+        shutil.copy(request.getfixturevalue("new_store"), path)
+        opened = Store(path)
+    else:
+        template: Template = request.getfixturevalue("postgresql_template")
+        template.renew()
+        opened = Store(StoreAddress(template.address.url, tmp_path / "accounts.db"))
     yield opened
     opened.close()
 

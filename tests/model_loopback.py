@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,11 +18,11 @@ from typing import Any
 
 from autogen_core import FunctionCall
 
+from tests.model_requests import complaint_about
+
 CHARS_PER_TOKEN = 4
 TEXT_PIECE = 7
 ARGUMENTS_PIECE = 5
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 def tool_call(name: str, call_id: str | None = "call_1", /, **arguments: Any) -> dict[str, Any]:
@@ -53,6 +52,8 @@ class Raw:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     claimed_bytes: int | None = None
+    stays_open: bool = False
+    """Whether the connection is kept though the claim was wrong."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,31 @@ class Reset:
     first: bytes = b""
 
 
-Reply = str | Sequence[FunctionCall] | Answer | Raw | Hang | Reset
+@dataclass(frozen=True)
+class Cut:
+    """Sends `first` and closes the connection, as if that were all."""
+
+    first: bytes
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Sends `first` and then `piece` every `pause_s`, until the client hangs up."""
+
+    first: bytes
+    piece: bytes
+    pause_s: float = 0.02
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Resets the connection and takes no further one."""
+
+    first: bytes = b""
+
+
+Broken = Hang | Reset | Cut | Drip | Gone
+Reply = str | Sequence[FunctionCall] | Answer | Raw | Broken
 Script = Sequence[Reply] | Callable[[dict[str, Any]], Reply | Awaitable[Reply]]
 
 
@@ -185,23 +210,35 @@ class ModelLoopback:
         self.requests.append(request)
         self.asked.set()
         reply = self._refusal(line, headers, request) or await self._next(request)
-        if isinstance(reply, Hang | Reset):
-            writer.write(reply.first)
-            await writer.drain()
-            if isinstance(reply, Reset):
-                _reset(writer)
-                raise ConnectionResetError
-            await reader.read()
-            self.hung_up += 1
-            self.left.set()
+        if isinstance(reply, Broken):
+            await self._break(reply, reader, writer)
             raise ConnectionResetError
         if isinstance(reply, Raw):
             await self._write(writer, _http(reply))
-            if reply.claimed_bytes is not None:
+            if reply.claimed_bytes is not None and not reply.stays_open:
                 writer.write_eof()
                 raise ConnectionResetError
         else:
             await self._answer(request, body, _answer(reply), writer)
+
+    async def _break(self, reply: Broken, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply.first)
+        await writer.drain()
+        if isinstance(reply, Gone):
+            self._server.close()
+        if isinstance(reply, Reset | Gone):
+            _reset(writer)
+        elif not isinstance(reply, Cut):
+            left = asyncio.ensure_future(reader.read())
+            while isinstance(reply, Drip) and not left.done():
+                writer.write(reply.piece)
+                await asyncio.wait({left}, timeout=reply.pause_s)
+            try:
+                await left
+            finally:
+                left.cancel()
+                self.hung_up += 1
+                self.left.set()
 
     async def _next(self, request: dict[str, Any]) -> Reply:
         if callable(self.script):
@@ -213,7 +250,7 @@ class ModelLoopback:
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             given = headers.get("authorization", "none")
             return Raw(_error(f"Incorrect API key provided: {given}.", "invalid_api_key"), 401)
-        complaint = _complaint(line, headers, request)
+        complaint = complaint_about(line, headers, request)
         if complaint is None:
             return None
         self.complaints.append(complaint)
@@ -311,54 +348,6 @@ def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         )
         for piece in pieces:
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def _complaint(line: str, headers: Mapping[str, str], request: Mapping[str, Any]) -> str | None:
-    """What OpenAI would not take in a request."""
-    if line != "POST /v1/chat/completions HTTP/1.1":
-        return f"unknown request {line}"
-    if headers.get("content-type") != "application/json":
-        return f"content-type {headers.get('content-type')}"
-    if not isinstance(request.get("model"), str) or not request.get("messages"):
-        return "model and messages are required"
-    if not request.get("stream") and "stream_options" in request:
-        return "stream_options without stream"
-    if not request.get("tools") and ("tools" in request or "tool_choice" in request):
-        return "tool_choice is only allowed when tools are specified"
-    for tool in request.get("tools", ()):
-        if tool["type"] != "function" or not NAME.fullmatch(tool["function"]["name"]):
-            return f"tools: {tool}"
-        if tool["function"]["parameters"]["type"] != "object":
-            return f"parameters: {tool}"
-    return _messages_complaint(request["messages"])
-
-
-def _messages_complaint(messages: Sequence[Mapping[str, Any]]) -> str | None:
-    unanswered: list[str] = []
-    for at, message in enumerate(messages):
-        role, content = message.get("role"), message.get("content")
-        where = f"messages[{at}]"
-        if role not in ROLES:
-            return f"{where}.role is {role}"
-        if role == "tool":
-            if message["tool_call_id"] not in unanswered:
-                return f"{where}: role 'tool' must be a response to a preceding message with 'tool_calls'"
-            unanswered.remove(message["tool_call_id"])
-        elif unanswered:
-            return f"{where}: these tool_call_ids have no response messages: {', '.join(unanswered)}"
-        calls = message.get("tool_calls", ())
-        if not (isinstance(content, str | list) or (content is None and calls)):
-            return f"{where}.content is {content!r}"
-        for call in calls:
-            if call["type"] != "function" or not NAME.fullmatch(call["function"]["name"]) or not call["id"]:
-                return f"{where}: {call}"
-            # vLLM and Ollama parse the arguments of a history
-            if not isinstance(json.loads(call["function"]["arguments"]), dict):
-                return f"{where}: arguments are no object: {call}"
-        unanswered += [call["id"] for call in calls]
-        if len(set(unanswered)) < len(unanswered):
-            return f"{where}: duplicate tool_call_ids"
-    return f"no response messages for {', '.join(unanswered)}" if unanswered else None
 
 
 def _http(raw: Raw) -> bytes:

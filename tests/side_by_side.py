@@ -22,36 +22,38 @@ import venues.simulated  # noqa: F401 - early, so that the work itself is all th
 from database import NewRun, Store
 from market import open_market, open_store
 from store.migrate import upgrade
+from values.address import StoreAddress
 from values.errors import Refused, StoreUnusable
 from values.settings import MarketSettings, load
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def settings_of(path: str | Path) -> MarketSettings:
-    """A simulated market on the store at `path`."""
-    return load(MarketSettings, database_url=f"sqlite:///{path}", market="simulated", market_seed=7)
+def settings_of(where: str | Path) -> MarketSettings:
+    """A simulated market on the store at a URL or in a file."""
+    url = f"sqlite:///{where}" if isinstance(where, Path) else where
+    return load(MarketSettings, database_url=url, market="simulated", market_seed=7)
 
 
-def open_new(path: str) -> object:
+def open_new(url: str) -> object:
     """Open the store as the floor and its servers do; what run it found or made."""
-    with closing(open_store(settings_of(path))) as store:
+    with closing(open_store(settings_of(url))) as store:
         return str(store.run().made_at)
 
 
-def migrate(path: str, migrations: str) -> object:
+def migrate(url: str, migrations: str) -> object:
     """Open an older store with another chain of migrations; the copy that this process made, if it was the one."""
     database.upgrade = partial(upgrade, migrations=Path(migrations))  # type: ignore[attr-defined]
-    with closing(Store(Path(path), NewRun())) as store:
+    with closing(Store(StoreAddress.parse(url, PROJECT), NewRun())) as store:
         return None if store.migrated_copy is None else store.migrated_copy.name
 
 
-def orders(path: str, count: str, *accounts_and_keys: str) -> object:
+def orders(url: str, count: str, *accounts_and_keys: str) -> object:
     """For each pair of an account and a text, buy 0.001 BTC `count` times under the keys `{text}0`, `{text}1` ...
 
     For each account, the ids of the fills and the refusals.
     """
-    settings = settings_of(path)
+    settings = settings_of(url)
     done = {}
     with closing(open_store(settings)) as store:
         market = open_market(store, settings)
@@ -68,9 +70,9 @@ def orders(path: str, count: str, *accounts_and_keys: str) -> object:
     return done
 
 
-def open_accounts(path: str, strategy: str, *names: str) -> object:
+def open_accounts(url: str, strategy: str, *names: str) -> object:
     """Open accounts with a strategy; which of them this process was the one to open."""
-    settings = settings_of(path)
+    settings = settings_of(url)
     opened = []
     with closing(open_store(settings)) as store:
         market = open_market(store, settings)

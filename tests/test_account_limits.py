@@ -26,6 +26,8 @@ from values.errors import Refused
 from values.instrument import FRACTION, WHOLE
 from values.money import fill_price, notional
 
+pytestmark = pytest.mark.both_databases
+
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 NUMBERS = count()
@@ -367,7 +369,7 @@ class TestDailyLoss:
             george.sell_shares("AAPL", 1, "")
         venue.prices["AAPL"] = Decimal(300)
         at(store, START + 3 * DAY)
-        with closing(Store(store.path)) as reopened:
+        with closing(Store(store.address)) as reopened:
             again = Account(reopened, Market(venue, reopened.clock()), "george")
             with turned_down(reopened, "halted", "george is halted and trades nothing"):
                 again.buy_shares("MSFT", 1, "")

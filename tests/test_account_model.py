@@ -36,6 +36,8 @@ from tests.conftest import START
 from tests.shelf import ShelfVenue
 from values.errors import Refused
 
+pytestmark = pytest.mark.both_databases
+
 SHARE = 10**8
 """Units of 1e-8 in one share, which is the step of an equity; a coin's step is one unit."""
 
@@ -286,7 +288,7 @@ def template(tmp_path: Path) -> Path:
 
 def test_an_account_lives_as_the_model_says(template: Path) -> None:
     AccountLife.template = template
-    run_state_machine_as_test(AccountLife, settings=settings(max_examples=20, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(AccountLife, settings=settings(max_examples=12, stateful_step_count=40, deadline=None))
 
 
 def test_the_model_s_own_rounding() -> None:

@@ -20,6 +20,8 @@ from tests.bookkeeping import at, differences, rows, turned_down
 from tests.conftest import START
 from tests.shelf import ShelfVenue, refused
 
+pytestmark = pytest.mark.both_databases
+
 HOUR = timedelta(hours=1)
 
 

@@ -25,6 +25,8 @@ from tests.shelf import ShelfVenue, refused
 from values.errors import Refused, StoreBusy, VenueUnavailable
 from values.quote import Quote
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def warren(store: Store, market: Market) -> Account:
@@ -317,13 +319,13 @@ class TestRefusals:
         with turned_down(store, "bad_order_key", "expected 1 to 80 printable characters"):
             warren.buy_shares("AAPL", 1, "", key)
 
-    @pytest.mark.parametrize("rationale", ["x" * 4_001, "\ud800"], ids=["long", "no text"])
+    @pytest.mark.parametrize("rationale", ["x" * 4_001, "\ud800", "\0"], ids=["long", "no text", "NUL"])
     def test_a_rationale_that_can_t_be_kept_is_refused(self, rationale: str, warren: Account, store: Store) -> None:
         with turned_down(store, "rationale_too_long" if len(rationale) > 1 else "bad_rationale"):
             warren.buy_shares("AAPL", 1, rationale)
 
     @pytest.mark.parametrize(
-        "rationale", ["", "x" * 4_000, "a\x00b", "line\nline", "🚀 'quoted' \"twice\"; DROP TABLE accounts"]
+        "rationale", ["", "x" * 4_000, "a\x01b", "line\nline", "🚀 'quoted' \"twice\"; DROP TABLE accounts"]
     )
     def test_any_other_rationale_is_kept_as_it_is(self, rationale: str, warren: Account) -> None:
         warren.buy_shares("AAPL", 1, rationale)

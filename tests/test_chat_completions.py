@@ -183,8 +183,54 @@ async def test_brackets_in_brackets_fail_like_any_bad_reply_however_deep_the_cal
             told = calls_of(await ask(frames=300))[0].arguments
         except BadReply as failed:
             told = str(failed)
-        # how deep is too deep is Python's to say
-        assert told == nested or "nested too deeply" in told
+        assert told == nested[:200] + "…" or "nested too deeply" in told
+
+
+@pytest.mark.parametrize("where", ["finish_reason", "logprobs", "index"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_brackets_in_fields_that_nobody_needs_do_no_harm(where: str, stream: bool) -> None:
+    nested = "[" * 900 + "]" * 900
+    part = '{"content": "I hold."}' if where != "index" else (
+        f'{{"tool_calls": [{{"index": {nested}, "id": {nested}, "function": {{"name": "t"}}}}]}}'
+    )  # fmt: skip
+    field = f'"{where}": {nested}, ' if where != "index" else ""
+    whole = f'{{"choices": [{{{field}"{"delta" if stream else "message"}": {part}}}]}}'
+    events = {"content-type": "text/event-stream"}
+    reply = Raw(f"data: {whole}\n\ndata: [DONE]\n\n", headers=events) if stream else Raw(whole)
+
+    async def ask(frames: int) -> CreateResult:
+        if frames:
+            return await ask(frames - 1)
+        return (await streamed(client))[1] if stream else await client.create(BEGIN)
+
+    async with opened([reply]) as (_, client):
+        result = await ask(frames=200)
+        assert result.content == "I hold." or [call.name for call in calls_of(result)] == ["t"]
+
+
+async def test_what_is_longer_than_any_use_of_it_is_cut_and_counted_whole() -> None:
+    long = "x" * 300_000
+    calls = [
+        {"id": long, "function": {"name": long, "arguments": json.dumps({"a": long})}},
+        {"id": "b", "function": {"name": "t", "arguments": f'{{"a": {long}'}},
+        tool_call("t", "c", a="x" * 150_000),
+        tool_call("t", "d", a="x" * 150_000),
+    ]
+    async with opened([Answer(long, calls, {"reasoning": long}, counts=False), Answer(long)]) as (server, client):
+        result = await client.create(BEGIN, tools=TOOLS)
+        shown = [(call.id, call.name[:2], len(call.name), len(call.arguments)) for call in calls_of(result)]
+        assert shown == [
+            ("call_1_0", "xx", 231, 201),
+            ("b", "t", 1, 201),
+            ("c", "t", 1, 150_009),
+            ("d", "t", 1, 201),
+        ]
+        assert result.thought is not None
+        assert len(result.thought) < 210_000
+        assert result.usage.completion_tokens > 1_500_000 / 4
+        assert str((await client.create([*BEGIN, *after(result)])).content).endswith("x… [200,000 characters left out]")
+        assert len(server.bodies[-1]) < 400_000
+        assert server.complaints == []
 
 
 async def test_the_request_says_what_is_asked() -> None:
@@ -494,6 +540,12 @@ def good(**message: Any) -> Raw:
         (good(tool_calls=[{"function": {"name": 5}}]), BadReply, "name should be a text and is: 5"),
         (good(tool_calls=[{}] * 129), BadReply, "129 calls; at most 128"),
         (Raw('{"choices": [{"message": {}}], "usage": {"prompt_tokens": -1}}'), BadReply, "prompt_tokens should be"),
+        (
+            Raw('{"choices": [{"message": {}}], "usage": {"completion_tokens": 1' + "0" * 30 + "}}"),
+            BadReply,
+            "completion_tokens should be a whole number of tokens, at most 10,000,000, and is: 10000",
+        ),
+        (Raw('{"choices": [{"message": {}}], "usage": {"prompt_tokens": NaN}}'), BadReply, "and is: nan"),
         (Raw(b" " * 8_000_001), BadReply, "larger than 8,000,000 bytes"),
     ],
 )
@@ -633,6 +685,17 @@ async def test_the_turns_of_a_session_share_one_connection() -> None:
         assert server.connections == 1
 
 
+async def test_a_servers_cookies_are_not_kept() -> None:
+    async with opened([Raw(good(content="Hi.").body, headers={"set-cookie": "a=" + "x" * 4_000 + "; Path=/"})]) as (
+        server,
+        client,
+    ):
+        for _ in range(3):
+            await client.create(BEGIN)
+        assert all("cookie" not in headers for headers in server.headers)
+        assert server.connections == 1
+
+
 async def test_a_closed_client_says_so() -> None:
     async with opened() as (_, client):
         await client.close()
@@ -678,6 +741,31 @@ async def test_the_key_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptu
     ours = "".join(record.getMessage() for record in caplog.records)
     assert "trying again" in ours
     assert CANARY not in ours
+
+
+async def test_a_gateway_that_shows_the_key_in_a_good_answer_tells_it_to_nobody_else() -> None:
+    """What a model says goes on record, into the next prompt and to the owner's phone."""
+    told = f"you sent Bearer {CANARY}"
+    fields = {"reasoning_content": told, "content": told}
+    replies: list[Reply] = [
+        Answer(told, fields={"reasoning_content": told}),
+        Answer(None, calls=[tool_call("push", CANARY, message=told), tool_call(CANARY)], fields=fields),
+    ]
+    async with opened(replies, key=CANARY) as (server, client):
+        for reply in replies:
+            server.script = [reply]
+            result = await client.create(BEGIN, tools=TOOLS)
+            assert "[key]" in repr(result)
+            assert CANARY not in repr(result)
+        assert not isinstance(result.content, str)
+        done = AssistantMessage(content=result.content, thought=result.thought, source="m")
+        answered = [
+            FunctionExecutionResult(content="done", name=each.name, call_id=each.id, is_error=False)
+            for each in result.content
+        ]
+        server.script = ["Hello."]
+        await client.create([*BEGIN, done, FunctionExecutionResultMessage(content=answered)])
+        assert not any(CANARY.encode() in body for body in server.bodies)
 
 
 async def test_a_wrong_key_is_named_as_what_to_check_and_none_sends_no_header() -> None:

@@ -28,6 +28,7 @@ from commands.upstreams import UPSTREAMS, ask_all
 from database import NewRun, Store, read_account, write_log
 from desks.servers import SERVERS, ServerRow
 from market import Market, open_market, open_store
+from values.address import StoreAddress
 from values.clock import wall_now
 from values.log import LogRow
 from values.settings import PROJECT, FloorSettings, MarketSettings, load
@@ -60,7 +61,7 @@ def told(given: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
 
 
 def examined(path: Path) -> tuple[bool, dict[str, Finding]]:
-    examination = StoreExamination(path)
+    examination = StoreExamination(StoreAddress.of_file(path))
     found = {finding.subject: finding for finding in examination.findings()}
     assert all(finding.mend for finding in found.values() if finding.state in ("warn", "FAIL"))
     return examination.is_sound, found
@@ -166,7 +167,7 @@ def test_a_running_floor_is_named(given: Path, told: Callable[..., tuple[int, di
         held = store.hold_floor()
         assert held is not None
         assert f"running: process {os.getpid()}" in told()[1]["floor"]
-        os.close(held)
+        held.release()
 
 
 def test_books_that_were_touched_are_a_failure_that_names_the_account(
@@ -185,7 +186,7 @@ def test_books_that_were_touched_are_a_failure_that_names_the_account(
 
 def test_more_transactions_than_are_quickly_recomputed_are_left_to_reconcile(store: Store, market: Market) -> None:
     open_account(store, market, "me")
-    examination = StoreExamination(store.path, reconciled_max=0)
+    examination = StoreExamination(store.address, reconciled_max=0)
     [books] = [finding for finding in examination.findings() if finding.subject == "books"]
     assert (books.state, examination.is_sound) == ("note", True)
     assert "1 transaction, the newest record of" in books.found

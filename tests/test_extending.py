@@ -15,7 +15,7 @@ from database import Store
 from market import Market
 from model_clients import providers
 from model_clients.house import HouseModel
-from traders import load_personas
+from personas import load_personas
 from values.settings import PROJECT
 
 EXAMPLES = dict(

@@ -24,8 +24,11 @@ from store import tables
 from tests.conftest import START
 from tests.shelf import ShelfVenue
 from traders import SessionEnd
-from trading_floor import Floor, Tape, due_at, slot_at
+from trading_floor import Floor, Tape
+from values.schedule import due_at, next_run_at, slot_at
 from values.session import Mode, Outcome
+
+pytestmark = pytest.mark.both_databases
 
 HOUR = timedelta(hours=1)
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -110,6 +113,17 @@ def test_many_missed_runs_are_due_once() -> None:
     last, now = START, START + timedelta(days=3, minutes=5)
     assert due_at(last, now, HOUR) <= now
     assert due_at(slot_at(now, HOUR), now, HOUR) > now
+
+
+def test_a_floor_that_is_watched_goes_on_at_the_next_multiple_after_the_market_was_closed() -> None:
+    evening, morning = datetime(2026, 3, 2, 20, tzinfo=UTC), datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
+    three = datetime(2026, 3, 3, 15, tzinfo=UTC)
+    assert next_run_at(evening, evening + timedelta(minutes=1), HOUR, None) == evening + HOUR
+    assert next_run_at(evening, evening + timedelta(hours=9), HOUR, morning) == three
+    assert next_run_at(evening, morning + timedelta(minutes=1), HOUR, None) == three
+    assert next_run_at(evening, evening + timedelta(hours=9), HOUR, three) == three
+    assert next_run_at(evening, evening + timedelta(minutes=65), HOUR, None) == evening + HOUR  # about to begin
+    assert next_run_at(None, morning, HOUR, None) == morning
 
 
 async def test_a_replay_runs_a_cycle_on_each_bar_moves_the_clock_and_ends_by_itself(
@@ -272,14 +286,17 @@ def test_modes_alternate_from_the_record(store: Store, market: Market) -> None:
 def test_one_store_has_one_floor_and_the_second_hears_who_holds_it(store: Store) -> None:
     import os
 
+    assert not store.is_floor_held()
     held = store.hold_floor()
     assert held is not None
+    assert store.is_floor_held()
     assert store.hold_floor() is None
     assert f"process {os.getpid()}" in store.floor_holder()
-    os.close(held)
+    held.release()
+    assert not store.is_floor_held(), "what is left in a lock file holds nothing"
     again = store.hold_floor()
     assert again is not None
-    os.close(again)
+    again.release()
 
 
 async def test_baselines_buy_at_the_first_cycle_through_the_same_fills_and_rebalance_each_month(

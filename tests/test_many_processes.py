@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +16,14 @@ from database import Store
 from ledger.reconcile import reconcile
 from market import open_market, open_store
 from store import tables
+from tests.postgresql import schema
 from tests.side_by_side import at_once, settings_of
+from values.address import StoreAddress
 
 pytestmark = pytest.mark.xdist_group("many-processes")  # they share one crowd, which takes seconds to run
 
 PROCESSES = 8
-ORDERS = 100
+ORDERS = 20
 
 
 class Crowd:
@@ -46,10 +48,17 @@ class Crowd:
             )
 
 
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    path = tmp_path_factory.mktemp("crowd") / "accounts.db"
-    settings = settings_of(path)
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    folder = tmp_path_factory.mktemp("crowd")
+    sqlite = nullcontext(StoreAddress.of_file(folder / "accounts.db"))
+    postgresql = schema(f"floor_crowd_{os.getpid()}", folder)
+    with sqlite if request.param == "sqlite" else postgresql as address:
+        yield from crowd_on(address)
+
+
+def crowd_on(address: StoreAddress) -> Iterator[Crowd]:
+    settings = settings_of(address.url)
     with closing(open_store(settings)) as store:
         market = open_market(store, settings)
         for name in ("warren", "george"):
@@ -57,7 +66,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
         done = at_once(
             "orders",
             [
-                (str(path), str(ORDERS), "george", "order:", "warren", f"process-{process}:")
+                (address.url, str(ORDERS), "george", "order:", "warren", f"process-{process}:")
                 for process in range(PROCESSES)
             ],
         )
@@ -65,7 +74,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
         yield Crowd(store, own, shared)
 
 
-def test_eight_processes_with_a_hundred_orders_each_fill_all_eight_hundred(crowd: Crowd) -> None:
+def test_eight_processes_that_order_at_once_fill_every_order(crowd: Crowd) -> None:
     assert [each["refusals"] for each in crowd.own] == [[]] * PROCESSES
     wanted = sorted(f"process-{process}:{number}" for process in range(PROCESSES) for number in range(ORDERS))
     assert sorted(crowd.keys("warren")) == wanted
@@ -74,7 +83,7 @@ def test_eight_processes_with_a_hundred_orders_each_fill_all_eight_hundred(crowd
     assert set(told) == crowd.ids("warren")
 
 
-def test_the_same_hundred_keys_from_eight_processes_fill_a_hundred_times(crowd: Crowd) -> None:
+def test_the_same_keys_from_eight_processes_fill_once_each(crowd: Crowd) -> None:
     assert [each["refusals"] for each in crowd.shared] == [[]] * PROCESSES
     assert sorted(crowd.keys("george")) == sorted(f"order:{number}" for number in range(ORDERS))
     assert len({tuple(each["fills"]) for each in crowd.shared}) == 1, "every process was told of the same fills"
@@ -83,7 +92,7 @@ def test_the_same_hundred_keys_from_eight_processes_fill_a_hundred_times(crowd: 
 
 @pytest.mark.parametrize(("name", "fills"), [("warren", PROCESSES * ORDERS), ("george", ORDERS)])
 def test_what_is_held_and_left_afterwards_is_the_sum_of_the_fills(crowd: Crowd, name: str, fills: int) -> None:
-    market = open_market(crowd.store, settings_of(crowd.store.path))
+    market = open_market(crowd.store, settings_of(crowd.store.address.url))
     report = Account(crowd.store, market, name).report()
     assert Decimal(report.holdings["BTC-USD"]) == fills * Decimal("0.001")
     table = tables.transactions.c
@@ -102,12 +111,12 @@ def test_no_order_of_the_crowd_was_refused_on_record(crowd: Crowd) -> None:
         assert connection.execute(select(func.count()).select_from(tables.refusals)).scalar_one() == 0
 
 
-def test_of_two_processes_that_open_an_account_at_once_one_does_and_its_strategy_stays(tmp_path: Path) -> None:
-    path = tmp_path / "accounts.db"
-    settings = settings_of(path)
+@pytest.mark.both_databases
+def test_of_two_processes_that_open_an_account_at_once_one_does_and_its_strategy_stays(address: StoreAddress) -> None:
+    settings = settings_of(address.url)
     names = [f"account-{number}" for number in range(20)]
     with closing(open_store(settings)) as store:
-        told = at_once("open_accounts", [(str(path), strategy, *names) for strategy in ("patience", "boldness")])
+        told = at_once("open_accounts", [(address.url, strategy, *names) for strategy in ("patience", "boldness")])
         assert sorted(told[0] + told[1]) == sorted(names)
         market = open_market(store, settings)
         for strategy, opened in zip(("patience", "boldness"), told, strict=True):

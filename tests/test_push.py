@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from push.outbox import DAILY, HOURLY, NOWHERE, Outbox
 from push.targets import MARK, Delivery, Targets
 from push_server import build
 from store import tables
+from tests.chaos.upstreams import Indiscreet
 from tests.push_loopback import Fault, PushLoopback, Service
 from tests.shelf import refused
 from values.clock import FixedClock, iso
@@ -332,8 +335,9 @@ from push.outbox import Outbox
 from push.targets import Targets
 from values.settings import PushSettings
 from values.errors import Refused
+from values.address import StoreAddress
 from values.settings import load
-store = Store(Path(sys.argv[1]))
+store = Store(StoreAddress.parse(sys.argv[1], Path()))
 outbox = Outbox(store, Targets(load(PushSettings)), store.clock())
 loaded_early = "apprise" in sys.modules
 print("ready", flush=True)
@@ -351,14 +355,15 @@ print(json.dumps({"done": done, "loaded_early": loaded_early}))
 def environment(store: Store, **given: str) -> dict[str, str]:
     """All that a server process of a test sees: every push setting is there, so that no .env of this machine speaks."""
     always = {key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH") if key in os.environ}
-    return {**always, "DATABASE_URL": f"sqlite:///{store.path}", **given}
+    return {**always, "DATABASE_URL": store.address.url, **given}
 
 
+@pytest.mark.both_databases
 def test_a_burst_from_three_processes_stops_at_the_limit(store: Store, loopback: PushLoopback) -> None:
     seen = environment(store, **{name.upper(): value for name, value in pushover(loopback).items()})
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", BURST, str(store.path), str(number)],
+            [sys.executable, "-c", BURST, store.address.url, str(number)],
             cwd=PROJECT, env=seen | {"PUSH_URLS": ","}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for number in range(3)
@@ -590,6 +595,27 @@ class TestTargets:
         assert row.state in ("failed", "partly_sent")
         shown = " ".join([row.reason, *capfd.readouterr(), heard.getvalue(), repr(targets.__dict__), *targets.names])
         assert [canary for canary in CANARIES if canary.lower() in shown.lower()] == []
+
+    def test_a_service_that_quotes_its_own_header_does_not_show_the_password(self, store: Store) -> None:
+        """A gateway's error may quote the request, and in a Basic header user and password are base64."""
+        with Indiscreet(lambda _: {}, {"push": "refuses"}) as service:
+            token, user = "canaryofpushovertoken000000001", "canaryofpushoveruser0000000002"
+            urls = f"ntfy://{LOGIN}:{PASSWORD}@{service.address}/{TOPIC}"
+            targets = targets_of(
+                push_urls=urls,
+                pushover_base_url=f"http://{service.address}",
+                pushover_token=token,
+                pushover_user=user,
+            )
+            outbox_of(store, targets)[0].send("warren", "Trade", "Bought 5 NVDA.")
+        assert sorted(service.failed) == ["ntfy refuses", "pushover refuses"]
+        [row] = rows(store)
+        assert (row.state, row.reason.count("you sent Basic [hidden]")) == ("failed", 2)
+        words = re.findall(r"[\w+/-]+=*", row.reason)
+        decoded = b"".join(b64decode(word + "==") for word in words if len(word) % 4 != 1)
+        for canary in (PASSWORD, LOGIN, token, user):
+            assert canary not in row.reason
+            assert canary.encode() not in decoded
 
 
 def text_of(result: CallToolResult) -> str:

@@ -39,7 +39,7 @@ def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_anything_set_the_floor_has_its_defaults() -> None:
     settings = load(FloorSettings)
-    assert settings.store_path == PROJECT / "accounts.db"
+    assert settings.store_address.path == PROJECT / "accounts.db"
     assert settings.run_every_n_minutes == 60
     assert settings.market is None
     assert settings.history_path is None
@@ -159,7 +159,7 @@ def test_a_wrong_value_of_great_length_is_not_repeated_in_whole(monkeypatch: pyt
 )  # fmt: skip
 def test_a_relative_path_means_the_project_s_folder(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    assert load(StoreSettings, database_url=url).store_path == path
+    assert load(StoreSettings, database_url=url).store_address.path == path
     assert load(MarketSettings, replay_history=Path("prices.csv")).history_path == PROJECT / "prices.csv"
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 from database import Store, read_account
 from store import tables
-from store.engine import WRITES, make_engine
 from store.migrate import MIGRATIONS, revision, upgrade
+from store.sqlite import WRITES, make_engine
 from tests.side_by_side import at_once
 from values.errors import StoreUnusable
 
@@ -78,7 +78,7 @@ def make_older(path: Path, migrations: Path) -> None:
     with engine.connect() as plain:
         connection = plain.execution_options(**{WRITES: True})
         with connection.begin():
-            assert upgrade(connection, path, migrations, "0000") is None
+            upgrade(connection, migrations, "0000")
             connection.execute(text(
                 "INSERT INTO run VALUES (1, 'replay', 5, NULL, 'old.csv', '2025-01-01 00:00:00', "
                 "'2025-01-01 00:00:00', '2025-01-01 00:00:00', '2025-01-02 00:00:00', 1, '2025-01-01 00:00:00', "
@@ -145,7 +145,7 @@ def test_a_store_that_is_up_to_date_is_not_copied(older: Path) -> None:
 def test_several_processes_that_open_it_at_once_migrate_it_once(path: Path, tmp_path: Path) -> None:
     migrations = chain(tmp_path / "chain")
     make_older(path, migrations)
-    copies = at_once("migrate", [(str(path), str(migrations))] * 3)
+    copies = at_once("migrate", [(f"sqlite:///{path}", str(migrations))] * 3)
     assert sum(copy is not None for copy in copies) == 1
     assert len(list(tmp_path.glob("*.before-*"))) == 1
     with closing(Store(path)) as store:

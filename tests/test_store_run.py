@@ -15,6 +15,8 @@ from tests.conftest import START
 from values.errors import BadSetting, StoreUnusable
 from values.settings import MarketSettings, load
 
+pytestmark = pytest.mark.both_databases
+
 SECOND = timedelta(seconds=1)
 HISTORY = """symbol,time,open,high,low,close,volume
 AAPL,2025-10-06T14:00:00Z,250,253,249,252,100
@@ -76,7 +78,7 @@ class TestOneRun:
         with closing(open_store(settings)) as store:
             history_hash = store.run().history_hash
             assert history_hash is not None
-            store.history_path(history_hash).unlink()
+            store.address.history_path(history_hash).unlink()
             with pytest.raises(StoreUnusable, match=r"is gone: .*--history.*prices\.csv.*reset"):
                 open_market(store, settings)
         with closing(open_store(settings)) as store:
@@ -123,7 +125,7 @@ class TestClock:
         assert store.clock().now() == START
         store.anchor(START + SECOND, 1, timedelta(0))
         assert store.clock().now() == START + SECOND
-        with closing(Store(store.path)) as other:
+        with closing(Store(store.address)) as other:
             assert other.clock().now() == START + SECOND
 
     def test_a_replay_s_time_never_goes_back(self, store: Store) -> None:
@@ -138,7 +140,7 @@ class TestClock:
             store.anchor(START, 60, 10 * SECOND)
             wall.at = START + 4 * SECOND
             assert clock.now() == START + 240 * SECOND
-            store.keep_fast(10 * SECOND)
+            store.anchor(clock.now(), 60, 10 * SECOND)
             wall.at = START + 20 * SECOND
             assert clock.now() == START + (14 * 60 + 6) * SECOND
             with closing(Store(path)) as other:
@@ -161,7 +163,7 @@ class TestClock:
             store.anchor(START, 60, 10 * SECOND)
             wall.at = START + timedelta(hours=8)  # the machine slept
             seen = store.clock().now()
-            store.keep_fast(10 * SECOND)
+            store.anchor(seen, 60, 10 * SECOND)
             assert store.clock().now() == seen
             wall.at += SECOND
             assert store.clock().now() == seen + 60 * SECOND

@@ -6,6 +6,7 @@ spans, logs and spending. `datetime.now` is called in this file alone; deadlines
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -24,11 +25,28 @@ def wall_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _Reached:
+    """The latest time told so far, which is told again where the wall clock was set back."""
+
+    def __init__(self) -> None:
+        self._latest: datetime | None = None
+        self._lock = threading.Lock()
+
+    def no_earlier(self, moment: datetime) -> datetime:
+        with self._lock:
+            if self._latest is None or moment > self._latest:
+                self._latest = moment
+            return self._latest
+
+
 class SystemClock:
     """Market time is wall time: live markets."""
 
+    def __init__(self) -> None:
+        self._reached = _Reached()
+
     def now(self) -> datetime:
-        return wall_now()
+        return self._reached.no_earlier(wall_now())
 
     def wall(self) -> datetime:
         return wall_now()
@@ -55,14 +73,18 @@ class Anchor:
 
 
 class ScaledClock:
-    """A simulated market's clock. The anchor is read anew each time, so that every process of a run agrees."""
+    """A simulated market's clock. The anchor is read anew each time, so that every process of a run agrees.
+
+    Where the wall clock goes back, the market's stands still until the floor anchors it anew.
+    """
 
     def __init__(self, read_anchor: Callable[[], Anchor], wall: Callable[[], datetime] = wall_now) -> None:
         self._read_anchor = read_anchor
         self._wall = wall
+        self._reached = _Reached()
 
     def now(self) -> datetime:
-        return self._read_anchor().at(self._wall())
+        return self._reached.no_earlier(self._read_anchor().at(self._wall()))
 
     def wall(self) -> datetime:
         return self._wall()

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from values.address import StoreAddress
 from values.errors import BadSetting
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -33,6 +43,12 @@ def _checked_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _checked_store(url: str) -> str:
+    """Raises ValueError for what is no store's address."""
+    StoreAddress.parse(url, PROJECT)
+    return url
+
+
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=PROJECT / ".env",
@@ -46,21 +62,15 @@ class _Settings(BaseSettings):
 class StoreSettings(_Settings):
     """What every process that opens the store needs."""
 
-    database_url: str = Field(
+    database_url: Annotated[str, AfterValidator(_checked_store)] = Field(
         "sqlite:///accounts.db",
-        description="where the store is: an SQLite URL; a relative path is in the project's folder",
+        description="where the store is: an SQLite file (a relative path is in the project's folder), or a PostgreSQL "
+        "database as `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`",
     )
 
-    @field_validator("database_url")
-    @classmethod
-    def _is_sqlite(cls, url: str) -> str:
-        if not url.startswith("sqlite:///") or len(url) <= len("sqlite:///") or ":memory:" in url:
-            raise ValueError("an SQLite file such as sqlite:///accounts.db")
-        return url
-
     @property
-    def store_path(self) -> Path:
-        return PROJECT / self.database_url.removeprefix("sqlite:///")
+    def store_address(self) -> StoreAddress:
+        return StoreAddress.parse(self.database_url, PROJECT)
 
 
 class MarketSettings(StoreSettings):
@@ -162,20 +172,81 @@ class ModelSettings(StoreSettings):
     )
 
 
-class FloorSettings(ModelSettings, PushSettings, SearchSettings):
-    """What the floor itself needs."""
+class ScheduleSettings(MarketSettings):
+    """When sessions run and what one may cost: the floor's to keep, and the dashboard's to show."""
 
     run_every_n_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
         60, description="market minutes between two cycles, 1 to 1440"
     )
+    session_cents: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        50, description="US cents of model use that a session may take, 0 to 100000"
+    )
+
+
+PASSWORD_CHARS_MIN = 8
+PASSWORD_CHARS_MAX = 200
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class DashboardSettings(ScheduleSettings):
+    """What the dashboard needs. No server process sees its password."""
+
+    dashboard_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        7860, description="the dashboard's port, 0 to 65535; 0 takes any that is free"
+    )
+    dashboard_password: SecretStr | None = Field(
+        None, description="8 to 200 characters; with it, nothing of the dashboard is shown before it is given"
+    )
+    dashboard_host: str = Field(
+        "127.0.0.1",
+        description="the address that the dashboard listens on; beyond this machine (`0.0.0.0`) only with "
+        "`DASHBOARD_PASSWORD`",
+    )
+    dashboard_controls: bool = Field(
+        False,
+        description="`true` lets the dashboard pause, resume, reduce, halt, run now and change strategies; each asks "
+        "for `DASHBOARD_PASSWORD`, which has to be set",
+    )
+
+    @field_validator("dashboard_password")
+    @classmethod
+    def _is_long_enough(cls, password: SecretStr | None) -> SecretStr | None:
+        if password and not PASSWORD_CHARS_MIN <= len(password.get_secret_value()) <= PASSWORD_CHARS_MAX:
+            raise ValueError(f"{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters")
+        return password
+
+    @field_validator("dashboard_host")
+    @classmethod
+    def _is_guarded(cls, host: str, info: ValidationInfo) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", host):
+            raise ValueError("an address or a host's name, without a port")
+        if not is_loopback(host) and info.data.get("dashboard_password") is None:
+            raise ValueError("127.0.0.1, or any address once DASHBOARD_PASSWORD is set")
+        return host
+
+    @field_validator("dashboard_controls")
+    @classmethod
+    def _has_a_password(cls, is_enabled: bool, info: ValidationInfo) -> bool:
+        if is_enabled and info.data.get("dashboard_password") is None:
+            raise ValueError("false, or true once DASHBOARD_PASSWORD is set")
+        return is_enabled
+
+
+class FloorSettings(DashboardSettings, ModelSettings, PushSettings, SearchSettings):
+    """What the floor itself needs, and passes on to the dashboard that it starts."""
+
     session_turns: Annotated[int, Field(ge=1, le=100)] = Field(
         30, description="model turns a session may take, 1 to 100"
     )
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
-    )
-    session_cents: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        50, description="US cents of model use that a session may take, 0 to 100000"
     )
     polygon_api_key: SecretStr | None = Field(
         None,
@@ -190,10 +261,15 @@ class FloorSettings(ModelSettings, PushSettings, SearchSettings):
     def secrets(self) -> list[str]:
         """Every secret that is set, so that a tracer can take them out of what it writes."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        found = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        password = self.store_address.password
+        return found if password is None else [*found, password]
 
 
-SETTINGS_CLASSES = (StoreSettings, MarketSettings, SearchSettings, PushSettings, ModelSettings, FloorSettings)
+SETTINGS_CLASSES = (
+    StoreSettings, MarketSettings, SearchSettings, PushSettings, ModelSettings, ScheduleSettings, DashboardSettings,
+    FloorSettings,
+)  # fmt: skip
 
 S = TypeVar("S", bound=_Settings)
 
@@ -214,6 +290,8 @@ def load(settings: type[S], **given: Any) -> S:
         if field is not None and field.description:
             allowed += f" ({field.description})"
         was = "[secret]" if secret else first.get("input")
+        if isinstance(was, str):
+            was = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", was)
         raise BadSetting(name.upper(), was, allowed) from None
 
 

@@ -9,21 +9,38 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import anyio.to_thread
+from mcp import MCPError
 from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
-from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
-from pydantic import ValidationError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
+from pydantic import AnyUrl, ValidationError
 
 from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
+from wire.stdio import standard_streams
 
 logger = logging.getLogger("floor.server")
 
+ERROR_CHARS_MAX = 1_000
+"""Of an error of the protocol: the SDK's own repeat what was asked for, whole."""
+
 OnRefused = Callable[[str, Mapping[str, Any], Refused], None]
+
+_NAME_CHARS_MAX = 60
+_REFUSALS = (Refused, StoreUnusable, VenueUnavailable)
 
 READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
@@ -34,9 +51,22 @@ REPLACES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempote
 class RefusingServer(MCPServer[Any]):
     """An MCPServer with one way to say no. `on_refused(tool, arguments, refusal)` runs in a worker thread."""
 
-    def __init__(self, name: str, *, instructions: str, on_refused: OnRefused | None = None) -> None:
-        super().__init__(name, instructions=instructions, version="0.1.0", log_level="WARNING", subscriptions=False)
+    def __init__(self, name: str, *, instructions: str = "", on_refused: OnRefused | None = None) -> None:
+        super().__init__(
+            name, instructions=instructions, version="0.1.0", log_level="WARNING", subscriptions=False,
+            middleware=[_bounded],
+        )  # fmt: skip
         self._on_refused = on_refused
+
+    def introduce(self, instructions: str) -> None:
+        """What the server says of itself to its clients. Before it runs."""
+        self._lowlevel_server.instructions = instructions
+
+    async def run_stdio_async(self) -> None:
+        """Serve the process's standard streams, in bounds that the SDK's own transport does not have."""
+        server = self._lowlevel_server
+        async with standard_streams() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -50,12 +80,37 @@ class RefusingServer(MCPServer[Any]):
         except ToolError as error:
             refusal = self._as_refused(name, error)
         if self._on_refused is not None and not refusal.is_on_record:
-            await anyio.to_thread.run_sync(self._on_refused, name, arguments, refusal)
+            tool = name if len(name) <= _NAME_CHARS_MAX and name.isprintable() else shown(name, _NAME_CHARS_MAX)
+            await anyio.to_thread.run_sync(self._on_refused, tool, arguments, refusal)
         text = f"{refusal.code}: {refusal.sentence}"
         return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        try:
+            return await super().read_resource(uri, context)
+        except ResourceError as error:
+            if isinstance(error.__cause__, _REFUSALS):
+                raise
+            if not isinstance(error, ResourceNotFoundError):
+                logger.error("a resource failed", exc_info=error.__cause__)
+                raise ResourceError("internal: the resource failed for a reason that is in the server's log") from error
+            known = ", ".join(each.uri_template for each in await self.list_resource_templates()) or "none"
+            raise ResourceNotFoundError(
+                f"unknown_resource: there is no resource {shown(f'{uri}')}; there are {known}"
+            ) from error
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        raise MCPError(INVALID_PARAMS, f"unknown_prompt: there is no prompt {shown(name)}; this server has none")
+
     def _check_names(self, tool: str, arguments: Mapping[str, Any]) -> None:
-        """Refuse a tool or an argument that does not exist: the SDK would drop a misspelt argument without a word."""
+        """Refuse a tool or an argument that does not exist: the SDK would drop a misspelt argument without a word.
+
+        And refuse `true` where a number is wanted: the SDK would take it for 1.
+        """
         found = self._tool_manager.get_tool(tool)
         if found is None:
             known = ", ".join(each.name for each in self._tool_manager.list_tools())
@@ -65,6 +120,9 @@ class RefusingServer(MCPServer[Any]):
             raise Refused(
                 "bad_argument", f"{tool} has no argument {shown(extra[0])}; it takes {', '.join(allowed) or 'none'}"
             )
+        for key, value in arguments.items():
+            if isinstance(value, bool) and allowed[key].get("type") in ("integer", "number"):
+                raise Refused("bad_argument", f"{key} is {value}; expected a number")
 
     def _as_refused(self, tool: str, error: ToolError) -> Refused:
         cause = error.__cause__
@@ -88,6 +146,15 @@ class RefusingServer(MCPServer[Any]):
             kind = ResourceNotFoundError if error.code.startswith("unknown_") else ResourceError
             return kind(f"{error.code}: {error.sentence}")
         return ResourceError(f"unavailable: {error}")
+
+
+async def _bounded(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    try:
+        return await call_next(ctx)
+    except MCPError as error:
+        if len(error.message) + len(f"{error.data}") <= ERROR_CHARS_MAX:
+            raise
+        raise MCPError(error.code, error.message[:ERROR_CHARS_MAX]) from error
 
 
 def _first_fault(tool: str, error: ValidationError) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from model_clients.house import HouseModel
+from personas import Persona, load_personas
 from tests.house.paper_floor import PaperBench, PaperBook, run_session, task_text
 from tests.house.paper_market import DAY, HOUR, PaperBar, PaperMarket, read_bars
-from traders import Persona, load_personas
 
 HISTORY_DIR = os.environ.get("HISTORY_DIR")
 pytestmark = pytest.mark.skipif(not HISTORY_DIR, reason="HISTORY_DIR is not set: no real price files to run on")
