@@ -6,6 +6,7 @@ it has locked a row is what the writer before it left. One database, or one sche
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from store.turns import WAIT_S
 from values.address import StoreAddress
 from values.clock import wall_now
 from values.errors import Refused, StoreBusy, StoreEmpty, StoreUnusable
+
+logger = logging.getLogger(__name__)
 
 CONNECT_S = 10
 _COPIED_ROWS = 1_000
@@ -174,7 +177,13 @@ class _SessionHold:
         self._connection = connection
 
     def release(self) -> None:
-        self._connection.close()
+        """Let go of the lock before the session ends: the server may still list a closed connection for a while."""
+        try:
+            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        except DBAPIError as error:
+            logger.warning("the floor's session on the database had ended before it was let go: %s", error.orig)
+        finally:
+            self._connection.close()
 
 
 def _with_options(url: URL) -> URL:
