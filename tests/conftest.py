@@ -21,6 +21,16 @@ from values.settings import SETTINGS_CLASSES, FloorSettings
 START = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 TAPE = NewRun("replay", 1, "0" * 64, "a tape of the test", START)
 
+LONGEST = (
+    "test_dashboard_page", "test_command_line", "test_chat_completions", "test_crash",
+)  # fmt: skip
+"""Files that take longest, in that order: a worker that takes one of them last leaves the other one idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

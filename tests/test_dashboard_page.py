@@ -36,8 +36,6 @@ from values.log import LogRow
 from values.money import ZERO
 from values.settings import MarketSettings, load
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 TRADERS = ("cathie", "george", "ray", "warren")
 LIVE_MS = 15_000
 CENT = Decimal("0.005")
