@@ -66,7 +66,7 @@ class Template:
             # emptied row by row: TRUNCATE makes new files for every table and takes fifteen times as long
             self._empty = "; ".join(
                 [f"DELETE FROM {table.name}" for table in reversed(tables.metadata.sorted_tables)]
-                + [f"SELECT setval('{name}', 1, false)" for name in numbers.scalars()]
+                + [f"SELECT setval('{name}', 1, false)" for name in numbers]
             )
 
     def renew(self) -> None:
