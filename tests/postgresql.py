@@ -60,9 +60,8 @@ class Template:
         self._engine = create_engine(address.url, connect_args={"connect_timeout": 10})
         with self._engine.connect() as connection:
             self._run = dict(connection.execute(tables.run.select()).mappings().one())
-            numbers = connection.execute(
-                text("SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema")
-            )
+            sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema"
+            numbers = connection.execute(text(sequences)).scalars()
             # emptied row by row: TRUNCATE makes new files for every table and takes fifteen times as long
             self._empty = "; ".join(
                 [f"DELETE FROM {table.name}" for table in reversed(tables.metadata.sorted_tables)]

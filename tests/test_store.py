@@ -135,7 +135,8 @@ class TestNew:
 
     def test_reopening_does_not_import_the_migration_tools(self, store: Store) -> None:
         code = (
-            "import sys; from values.settings import *; from database import Store; "
+            "import sys; from values.settings import PROJECT; from values.address import StoreAddress; "
+            "from database import Store; "
             "Store(StoreAddress.parse(sys.argv[1], PROJECT)).run(); "
             "print([each for each in ('alembic', 'mako', 'numpy', 'mcp') if each in sys.modules])"
         )
