@@ -14,10 +14,11 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection
 
 import accounts
 import database
@@ -47,10 +48,16 @@ def open_new(url: str) -> object:
 
 
 def migrate(url: str, migrations: str) -> object:
-    """Open an older store with another chain of migrations; the copy that this process made, if it was the one."""
-    database.upgrade = partial(upgrade, migrations=Path(migrations))  # type: ignore[attr-defined]
-    with closing(Store(StoreAddress.parse(url, PROJECT), NewRun())) as store:
-        return None if store.migrated_copy is None else store.migrated_copy.name
+    """Open an older store with another chain of migrations; whether this process was the one that migrated it."""
+    done = []
+
+    def counted(connection: Connection) -> None:
+        upgrade(connection, Path(migrations))
+        done.append(connection)
+
+    database.upgrade = counted  # type: ignore[attr-defined]
+    Store(StoreAddress.parse(url, PROJECT), NewRun()).close()
+    return bool(done)
 
 
 def orders(url: str, count: str, *accounts_and_keys: str) -> object:

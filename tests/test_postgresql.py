@@ -100,12 +100,6 @@ class TestServer:
         with store.read() as connection:
             assert connection.execute(select(tables.run)).one()
 
-    def test_a_store_of_a_newer_version_is_refused(self, address: StoreAddress, store: Store) -> None:
-        with store.write() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-        with pytest.raises(StoreUnusable, match="a newer version wrote it"):
-            Store(address)
-
     def test_the_doctor_looks_at_it_and_changes_nothing(self, address: StoreAddress, tmp_path: Path) -> None:
         examination = StoreExamination(address)
         (finding,) = examination.findings()
