@@ -15,14 +15,12 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from typer.testing import CliRunner
 
-from commands.main import app
+from tests.owner import Told, ask
 from tests.processes import still_running
 from values.settings import PROJECT
 
@@ -40,21 +38,6 @@ def environment_of(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     return environment_of(tmp_path)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """How a command ended and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def ask(environment: dict[str, str], *arguments: str, said: str = "") -> Told:
-    """A command in this process, which saves the second that a process takes to import what it needs."""
-    done = CliRunner().invoke(app, arguments, input=said, env=environment, catch_exceptions=False)
-    return Told(done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
