@@ -34,6 +34,11 @@ class Market:
     def name(self) -> str:
         return self.venue.name
 
+    @property
+    def has_corporate_actions(self) -> bool:
+        """Whether splits and dividends happen on it: in the simulated one and in a price file there are none."""
+        return self.name == "live"
+
     def is_market_open(self) -> bool:
         """Whether any instrument trades now."""
         return self.session().is_open

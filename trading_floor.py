@@ -193,13 +193,15 @@ class Floor:
     async def _cycle(self, slot: datetime) -> None:
         """One session of each trader that may act, all at once; then what every account is worth."""
         from ledger.baselines import run_baselines
+        from ledger.corporate_actions import look_and_tell
         from ledger.valuation import record_values
 
         await self._close_sessions()
         number = await self._insist(self.store.begin_cycle, slot)
         self._last_slot = slot
-        for sentence in await self._insist(run_baselines, self.store, self.market):
-            self.say(sentence)
+        for work in (look_and_tell, run_baselines):
+            for sentence in await self._insist(work, self.store, self.market):
+                self.say(sentence)
         able = await self._able(self.traders.values(), "this cycle")
         if not self._stopping.is_set():
             self.say(f"cycle {number}, {slot:%Y-%m-%d %H:%M} UTC: {', '.join(each.name for each in able) or 'nobody'}")

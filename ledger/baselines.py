@@ -84,7 +84,7 @@ def _run_equal_weight(store: Store, market: Market) -> list[str]:
         return []
     account = Account(store, market, EQUAL_WEIGHT, "baseline")
     tradable = [each.symbol for each in market.venue.instruments() if market.venue.session(now, each.symbol).is_open]
-    quotes = {symbol: quote for symbol, quote in quotes_for(market, tradable).items() if not quote.stale}
+    quotes = {symbol: quote for symbol, quote in quotes_for(store, market, tradable).items() if not quote.stale}
     valuation = valuate(store, market, EQUAL_WEIGHT)
     if not quotes or valuation.value is None:
         return []
@@ -111,7 +111,7 @@ def _last_trade_month(store: Store, name: str) -> tuple[int, int] | None:
     with store.read() as connection:
         last = connection.execute(
             select(table.market_time)
-            .where(table.account == name, table.kind != "deposit")
+            .where(table.account == name, table.kind.in_(("buy", "sell")))
             .order_by(table.id.desc())
             .limit(1)
         ).scalar_one_or_none()
