@@ -8,6 +8,7 @@ has turned, the order goes round again, at most five times. Margin and short sal
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -101,11 +102,14 @@ def place(store: Store, market: Market, order: Order) -> Fill:
         step = FRACTION if book.account.kind == "baseline" else instrument.step
         quantity = parse_quantity(order.quantity, instrument.symbol, step)
         earlier = _earlier_fill(connection, order, instrument.symbol, quantity, book)
-        quotes = delisted_quotes(connection, market, tuple(book.holdings))
+        lasting = delisted_quotes(connection, market, tuple(book.holdings))
     if earlier is not None:
         return earlier
+    quotes: dict[str, Quote] = {}
     for _ in range(ROUNDS_MAX):
-        quotes |= _quotes(market, instrument, book, order.side)  # of what was sold meanwhile, the price is still known
+        quotes |= _quotes(
+            market, instrument, book, order.side, lasting
+        )  # of what was sold meanwhile, the price is still known
         checked = _Checked(order, instrument, step, quantity, quotes)
         with store.write() as connection:
             outcome = _book(connection, market, checked)
@@ -116,7 +120,7 @@ def place(store: Store, market: Market, order: Order) -> Fill:
         _instrument(store, market, order)
         with store.read() as connection:
             book = read_book(connection, order.account)
-            quotes |= delisted_quotes(connection, market, tuple(book.holdings))
+            lasting = delisted_quotes(connection, market, tuple(book.holdings))
     raise Refused("busy", f"{order.account}'s holdings kept changing under this order; nothing was traded, try again")
 
 
@@ -153,8 +157,13 @@ def _instrument(store: Store, market: Market, order: Order) -> Instrument:
     return instrument
 
 
-def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> dict[str, Quote]:
-    """The traded symbol's quote, which must be fit to trade on, and the others' as far as there are any."""
+def _quotes(
+    market: Market, instrument: Instrument, book: Book, side: Side, lasting: Mapping[str, Quote]
+) -> dict[str, Quote]:
+    """The traded symbol's quote, which must be fit to trade on, and the others' as far as there are any.
+
+    `lasting` are the last prices known of what was delisted.
+    """
     symbol, now = instrument.symbol, market.clock.now()
     session = market.venue.session(now, symbol)
     if market.minds_closed and not session.is_open:
@@ -170,7 +179,7 @@ def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> d
         )
     if fill_price(quote.price, side) <= 0:
         raise Refused("price_too_small", f"{symbol} at {plain(quote.price)} is worth nothing after the spread")
-    quotes = {symbol: quote}
+    quotes = {**lasting, symbol: quote}
     for held in book.holdings:
         if held not in quotes:
             try:
