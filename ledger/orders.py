@@ -107,9 +107,8 @@ def place(store: Store, market: Market, order: Order) -> Fill:
         return earlier
     quotes: dict[str, Quote] = {}
     for _ in range(ROUNDS_MAX):
-        quotes |= _quotes(
-            market, instrument, book, order.side, lasting
-        )  # of what was sold meanwhile, the price is still known
+        # of what was sold meanwhile, the price is still known
+        quotes |= _quotes(market, instrument, book, order.side, lasting)
         checked = _Checked(order, instrument, step, quantity, quotes)
         with store.write() as connection:
             outcome = _book(connection, market, checked)

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import shutil
 import threading
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 import ledger.corporate_actions
 from accounts import Account, open_account
+from commands.accounts import _write_csv
+from dashboard.column import render_trades
+from dashboard.record import Record
+from dashboard.story import story
+from dashboard.symbol import symbol_chart
 from database import Store
 from ledger.corporate_actions import look, look_and_tell
 from ledger.reconcile import reconcile
+from ledger.sessions import activity
 from ledger.valuation import record_values, valuate
 from market import Market
 from store import tables
+from store.migrate import upgrade
 from tests.bookkeeping import books, rows
+from tests.conftest import START, TAPE
 from tests.shelf import ShelfVenue, refused
+from tests.test_dashboard_story import words
+from trading_floor import Floor, Tape
+from values.address import StoreAddress
 from values.clock import exchange_day
 from values.corporate_action import CorporateAction, Delisting, Dividend, Rename, Split
 from values.errors import Refused, UnknownSymbol, VenueUnavailable
 from values.instrument import Instrument
+from values.quote import Bar
 
 MONDAY = date(2026, 3, 2)
 TUESDAY, WEDNESDAY = date(2026, 3, 3), date(2026, 3, 4)
@@ -298,12 +313,14 @@ class TestOrders:
     ) -> None:
         warren.buy_shares("AAPL", 10, "")
         venue.actions = [split("4")]
-        quote, turned = venue.quote, []
+        quote = venue.quote
+        turned: list[bool] = []
 
         def slow_quote(symbol: str, now: datetime) -> object:
             found = quote(symbol, now)
             if not turned:
-                turned.append(go_to(store, TUESDAY, hour=5))
+                turned.append(True)
+                go_to(store, TUESDAY, hour=5)
             return found
 
         venue.quote = slow_quote  # type: ignore[method-assign, assignment]
@@ -491,7 +508,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would make thousands of stores
@@ -570,3 +587,112 @@ def test_an_action_that_can_not_be_is_refused_with_a_sentence(make: object) -> N
     assert callable(make)
     with pytest.raises(ValueError, match=r"expected|at most"):
         make()
+
+
+def test_the_page_tells_actions_apart_from_trades(
+    store: Store, market: Market, venue: LiveShelf, warren: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warren.buy_shares("AAPL", 10, "")
+    seen = Record(store)  # a page that was open before
+    venue.actions = [split("4"), dividend("0.25"), Rename("AAPL", TUESDAY, "NVDA")]
+    go_to(store, TUESDAY)
+    look(store, market)
+    seen.refresh_values()
+    for record in (seen, Record(store)):
+        tally = record.tallies["warren"]
+        assert (tally.trades, tally.sales, len(tally.transactions.rows)) == (1, 0, 5)
+    columns = render_trades(record.tallies["warren"].transactions.rows, "warren")
+    by_kind = {row.kind: row.id for row in rows(store, tables.transactions)}
+    for kind, texts in {
+        "split": (
+            "split of 10 AAPL",
+            "Units changed by 30",
+            "AAPL split 4 for 1: warren now holds 40",
+            "the company did",
+        ),
+        "dividend": ("dividend of 10 AAPL", "A unit 0.25 USD", "Cash +2.50 USD", "Ex-date 2026-03-03"),
+        "rename": ("rename of 40 AAPL", "New symbol NVDA"),
+    }.items():
+        told = words(story(store, by_kind[kind]))
+        assert [each for each in texts if each not in told] == []
+        assert f"{kind} AAPL" in words(columns)
+    bar = Bar("AAPL", START, START + timedelta(hours=30), *[Decimal(200)] * 5)
+    monkeypatch.setattr(Market, "bars", lambda *_: (bar,))
+    chart = symbol_chart(store, market, "AAPL", "day", {})
+    assert chart is not None
+    marks = sorted(each.text for each in chart.layout.annotations)
+    assert marks == ["AAPL is now NVDA", "dividend 0.25", "split 4 for 1"]
+    assert [len(trace.x) for trace in chart.data[1:]] == [1]
+
+
+def test_what_a_client_reads_and_counts_knows_the_kinds(store: Store, market: Market, venue: LiveShelf) -> None:
+    warren = open_account(store, market, "warren", limits={"max_trades_per_day": "1"})
+    warren.buy_shares("AAPL", 10, "")
+    venue.actions = [split("4"), dividend("0.25")]
+    go_to(store, TUESDAY)
+    look(store, market)
+    page = warren.list_transactions().transactions
+    assert [each.kind for each in page] == ["split", "dividend", "buy", "deposit"]
+    assert page[0].rationale == "AAPL split 4 for 1: warren now holds 40 (ex-date 2026-03-03)"
+    warren.sell_shares("AAPL", 1, "the day's one trade: what companies do is none")
+    with store.read() as connection:
+        assert activity(connection, "warren").fills == 2
+    out = io.StringIO()
+    _write_csv(store, "warren", out)
+    split_row = next(row for row in csv.DictReader(io.StringIO(out.getvalue())) if row["kind"] == "split")
+    assert (split_row["ex_date"], split_row["units_change"], split_row["actor"]) == ("2026-03-03", "30", "market")
+
+
+async def test_the_floor_says_what_companies_did_before_its_cycle(
+    store: Store, market: Market, venue: LiveShelf, warren: Account
+) -> None:
+    warren.buy_shares("AAPL", 10, "")
+    venue.actions = [split("4")]
+    said: list[str] = []
+    tomorrow = START + timedelta(days=1)
+    floor = Floor(store, market, {}, timedelta(hours=1), said.append, tape=Tape([tomorrow], tomorrow, 0.0))
+    await floor.run()
+    assert said.index("AAPL split 4 for 1: warren now holds 40") < next(
+        index for index, each in enumerate(said) if each.startswith("cycle 1")
+    )
+    assert len(rows(store, tables.corporate_actions)) == 1
+
+
+@pytest.mark.both_databases
+def test_a_store_of_the_first_schema_keeps_all_it_held_and_takes_actions(
+    address: StoreAddress, venue: LiveShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("database.upgrade", partial(upgrade, target="0001"))
+        Store(address, TAPE).close()
+    moment = "'2026-03-02 15:00:00'" if address.is_file else "'2026-03-02 15:00:00+00'"
+    with monkeypatch.context() as older:
+        older.setattr("database.is_current", lambda _: True)
+        with closing(Store(address)) as store, store.write() as connection:
+            connection.execute(text(
+                "INSERT INTO accounts (name, kind, state, state_reason, paused, cash, realised, deposited, strategy, "
+                f"opened_at) VALUES ('warren', 'trader', 'active', '', false, 7996000000, 0, 10000000000, 's', {moment})"
+            ))  # fmt: skip
+            connection.execute(text(
+                "INSERT INTO transactions (account, kind, amount, realised, cash_after, rationale, actor, market_time, "
+                f"wall_time) VALUES ('warren', 'deposit', 10000000000, 0, 10000000000, '', 'floor', {moment}, {moment})"
+            ))  # fmt: skip
+            connection.execute(text(
+                "INSERT INTO transactions (account, kind, symbol, quantity, price, amount, realised, cash_after, "
+                "quote_price, quote_as_of, quote_seen_at, source, rationale, order_key, actor, market_time, wall_time) "
+                "VALUES ('warren', 'buy', 'AAPL', 1000000000, 20040000000, -2004000000, 0, 7996000000, 20000000000, "
+                f"{moment}, {moment}, 'replay', '', 'key:1', 'client', {moment}, {moment})"
+            ))  # fmt: skip
+            connection.execute(text("INSERT INTO holdings VALUES ('warren', 'AAPL', 1000000000, 2004000000)"))
+    with closing(Store(address)) as store:
+        assert store.migrated_copy is not None
+        assert differences(store) == []
+        market = Market(venue, store.clock())
+        warren = Account(store, market, "warren", "client")
+        venue.actions = [split("4", day=WEDNESDAY)]
+        go_to(store, TUESDAY)
+        assert warren.buy_shares("AAPL", 10, "", "key:1").is_repeat
+        go_to(store, WEDNESDAY)
+        assert look(store, market) == ["AAPL split 4 for 1: warren now holds 40"]
+        assert [row.id for row in rows(store, tables.transactions)] == [1, 2, 3]
+        assert differences(store) == []
