@@ -70,11 +70,13 @@ def in_todays_units(
     connection: Connection, market: Market, quotes: Mapping[str, Quote], symbols: Collection[str], now: datetime
 ) -> dict[str, Quote]:
     """The quotes of `symbols` for valuing a book of `now`, prices rounded half-even to 1e-8; with those of what was
-    delisted, and stale where the units of today are not known."""
+    delisted, and stale where something is held whose units today are not known."""
     if not market.has_corporate_actions or not symbols:
         return dict(quotes)
     splits = splits_of(connection, symbols)
-    unsure = not_looked_at(connection, market, symbols, now)
+    table = tables.holdings.c
+    held = connection.execute(select(table.symbol).where(table.symbol.in_(sorted(symbols))).distinct()).scalars()
+    unsure = not_looked_at(connection, market, held, now)
     found = {}
     for symbol, quote in quotes.items():
         own = [each for each in splits if each.symbol == symbol]

@@ -26,6 +26,7 @@ from dashboard.record import Record
 from dashboard.story import story
 from dashboard.symbol import symbol_chart
 from database import Store
+from ledger.baselines import EQUAL_WEIGHT, open_baselines, run_baselines
 from ledger.corporate_actions import look, look_and_tell
 from ledger.reconcile import reconcile
 from ledger.sessions import activity
@@ -362,6 +363,20 @@ class TestOrders:
         record_values(store, market, 3)
         assert warren.record().state == "active"
         assert len(rows(store, tables.portfolio_values)) == 2
+
+    def test_the_baselines_trade_what_nobody_has_asked_about_yet_and_ask_once_for_all(
+        self, store: Store, market: Market, venue: LiveShelf
+    ) -> None:
+        assert open_baselines(store, market) == []
+        assert run_baselines(store, market) == []
+        assert {row.symbol for row in rows(store, tables.holdings)} == set(venue.prices)
+        assert [symbols for symbols, _, _ in venue.asked] == [("SPY",), ("AAPL", "BRK.B", "MSFT", "NVDA")]
+        venue.actions = [dividend("0.5"), split("4")]
+        go_to(store, TUESDAY)
+        look(store, market)
+        go_to(store, date(2026, 4, 1))
+        assert run_baselines(store, market) == []  # a dividend is no trade: the month's rebalancing takes place
+        assert [row.kind for row in rows(store, tables.transactions) if row.account == EQUAL_WEIGHT][-1] == "buy"
 
     def test_coins_are_not_asked_about(self, store: Store, market: Market, venue: LiveShelf, warren: Account) -> None:
         venue.actions = None
