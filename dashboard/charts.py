@@ -7,6 +7,7 @@ Zoom and hidden lines survive an update (`uirevision`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import plotly.graph_objects as go
@@ -97,8 +98,17 @@ def value(account: AccountView) -> go.Figure:
     return figure
 
 
-def symbol(name: str, bars: Sequence[Bar], trades: Sequence[Trade], titles: Mapping[str, str]) -> go.Figure:
-    """A symbol's price with every fill on it: triangles up for buys, down for sales, in the trader's colour."""
+def symbol(
+    name: str,
+    bars: Sequence[Bar],
+    trades: Sequence[Trade],
+    titles: Mapping[str, str],
+    marks: Sequence[tuple[datetime, str]] = (),
+) -> go.Figure:
+    """A symbol's price with every fill on it: triangles up for buys, down for sales, in the trader's colour.
+
+    `marks` are moments at which a company changed its shares, each with its word.
+    """
     figure = _figure(380, "USD")
     figure.add_trace(
         go.Candlestick(
@@ -117,6 +127,10 @@ def symbol(name: str, bars: Sequence[Bar], trades: Sequence[Trade], titles: Mapp
         groups.setdefault((trade.account, trade.kind), []).append(trade)
     for number, ((account, kind), fills) in enumerate(sorted(groups.items())):
         figure.add_trace(_fills(titles.get(account, account), account, kind, fills, number))
+    for moment, word in marks:
+        at = {"x": moment, "xref": "x", "yref": "paper"}
+        figure.add_shape(type="line", x0=moment, x1=moment, y0=0, y1=1, xref="x", yref="paper", line={"dash": "dot"})
+        figure.add_annotation(text=word, y=1, yanchor="bottom", showarrow=False, **at)
     figure.update_xaxes(rangeslider={"visible": False})
     return figure
 

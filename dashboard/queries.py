@@ -24,6 +24,7 @@ _PART = 5_000
 _LATE = timedelta(hours=2)
 """A session's model calls are written when it ends, an hour after they were made at most."""
 _INT64_MAX, _SPLIT = 2**63 - 1, 10**9
+FILLS = ("buy", "sell")
 ENDED_BADLY = ("failed", "timed_out", "over_budget", "halted", "interrupted")
 
 
@@ -90,11 +91,11 @@ def all_fills(connection: Connection) -> list[Fills]:
     sums = select(*key, func.count(), wins, func.sum(paid // _SPLIT), func.sum(paid % _SPLIT))
     found = {}
     for account, kind, symbol, count, won, high, low in connection.execute(
-        sums.where(_T.kind != "deposit").group_by(*key)
+        sums.where(_T.kind.in_(FILLS)).group_by(*key)
     ):
         spread = int(high) * _SPLIT + int(low)
         found[account, kind, symbol] = Fills(account, kind, symbol, count, int(won), spread)
-    for *whose, distance, units in connection.execute(select(*key, gap, quantity).where(_T.kind != "deposit", ~fits)):
+    for *whose, distance, units in connection.execute(select(*key, gap, quantity).where(_T.kind.in_(FILLS), ~fits)):
         known = found[tuple(whose)]
         found[tuple(whose)] = replace(known, spread=known.spread + distance * units)
     return list(found.values())

@@ -171,7 +171,7 @@ class Reader:
         self._file = file
 
     def _look_at_values(self, record: Record, market: Market, now: float) -> None:
-        self._quotes = survey.prices(record, market)
+        self._quotes = survey.prices(self._store, record, market)
         self._look_at_header(record, market, now)
         self._values_at = now + VALUES_EVERY_S
         assert self.view.header is not None

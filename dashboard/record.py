@@ -166,6 +166,7 @@ class Record:
             for row in mine:
                 if row.symbol is not None:
                     self.symbols.add(row.symbol)
+                if row.kind in queries.FILLS:
                     gap = 0 if row.raw_quote_price is None else abs(row.raw_price - row.raw_quote_price)
                     tally.add_fills(row.kind, 1, int(row.raw_realised > 0), gap * row.raw_quantity)
 
