@@ -150,7 +150,7 @@ def freeze(store: Store) -> None:
 
 def overflow(page: Page) -> list[str]:
     """What stands beyond the window's edge, none when the page does not scroll sideways."""
-    page.locator("#floor .js-plotly-plot .main-svg").first.wait_for()
+    page.locator("#floor [data-chart=equity] .main-svg").first.wait_for()
     found: list[str] = page.evaluate(
         """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
           [...document.querySelectorAll("#floor *")].filter(each => each.getBoundingClientRect().right > innerWidth)

@@ -288,9 +288,9 @@ def test_messages_health_and_curves_are_what_the_store_holds(floor: Exhibit) -> 
     )
     told = {row[0]: int(row[1]) for row in cells(page, "servers")}
     assert told.items() >= {name: count for name, count in calls.items() if name in ("accounts", "market")}.items()
-    page.wait_for_selector("#floor .js-plotly-plot")
+    page.wait_for_selector("#floor [data-chart=equity].js-plotly-plot")
     curves = page.evaluate(
-        """() => document.querySelector("#floor .js-plotly-plot").data.map(
+        """() => document.querySelector("#floor [data-chart=equity]").data.map(
           (each) => [each.name, Array.from(each.customdata, Number)])"""
     )
     recorded = {
@@ -406,7 +406,7 @@ def test_the_page_does_not_scroll_sideways(floor: Exhibit, width: int) -> None:
 def test_axe_finds_no_serious_fault(floor: Exhibit, scheme: str) -> None:
     page = floor.visit(color_scheme=scheme, reduced_motion="reduce")
     assert page.locator("body").evaluate("(each) => each.classList.contains('dark')") is (scheme == "dark")
-    expect(page.locator("#floor .js-plotly-plot .main-svg").first).to_be_visible()
+    expect(page.locator("#floor [data-chart=equity] .main-svg").first).to_be_visible()
     visit = floor.visits[-1]
     assert visit.serious_faults() == []
     page.locator("button.story:visible").first.click()
