@@ -64,9 +64,11 @@ def _live(*, has_logout: bool) -> Markup:
             tag("div", data_panel="leaderboard"),
             tag(
                 "div",
+                tag("h2", "Value over time"),
+                tag("h2", "Below the peak"),
                 _chart_tools(),
-                tag("div", tag("h2", "Value over time"), _chart("equity", "value over time of every account")),
-                tag("div", tag("h2", "Below the peak"), _chart("drawdown", "how far each is below its peak")),
+                _chart("equity", "value over time of every account"),
+                _chart("drawdown", "how far each is below its peak"),
                 class_="charts",
             ),
             tag("h2", "Traders"),
@@ -94,7 +96,7 @@ def _chart_tools() -> Markup:
 
     def choice(kind: str, value: str, shown: str, label: str, is_chosen: bool) -> Markup:
         chosen = "true" if is_chosen else "false"
-        told = {f"data_{kind}": value, "aria_label": label, "aria_pressed": chosen, "id": f"{kind}-{value}"}
+        told = {f"data_{kind}": value, "title": label, "aria_pressed": chosen, "id": f"{kind}-{value}"}
         return tag("button", shown, type="button", **told)
 
     ranges = [choice("range", str(days), shown, label, False) for days, shown, label in RANGES]
