@@ -88,8 +88,9 @@
     const figure = figures.get("equity");
     if (!legend || !figure) return;
     const known = new Map([...legend.children].map((each) => [each.dataset.line, each]));
-    for (const trace of figure.data.toReversed()) { // what is drawn last lies on top
-      const button = known.get(trace.name) ?? legend.appendChild(lineButton(trace));
+    figure.data.toReversed().forEach((trace, index) => { // what is drawn last lies on top
+      const button = known.get(trace.name) ?? lineButton(trace);
+      if (legend.children[index] !== button) legend.insertBefore(button, legend.children[index] ?? null);
       known.delete(trace.name);
       button.setAttribute("aria-pressed", String(!hidden.has(trace.name)));
       const last = trace.y.length - 1;
@@ -97,7 +98,7 @@
       const share = `${percent === "0.00" ? "" : trace.y[last] < 0 ? "\u2212" : "+"}${percent} %`;
       const dollars = trace.customdata[last].toLocaleString("en-US", { style: "currency", currency: "USD" });
       button.lastElementChild.textContent = unit === "usd" ? dollars : share;
-    }
+    });
     for (const gone of known.values()) gone.remove();
   }
 

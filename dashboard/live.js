@@ -1,7 +1,6 @@
 // What is new, asked for again and again while somebody looks: panels, lists that grow at their head, columns, charts.
 (() => {
   "use strict";
-  const EVERY_MS = 750;
   const ANSWER_MS = 10_000;
   const SILENT_AFTER = 3; // questions without an answer
   let run = "";
@@ -119,7 +118,7 @@
       }
       await new Promise((next) => {
         wake = next;
-        setTimeout(next, root ? EVERY_MS : 30);
+        setTimeout(next, root ? Number(root.dataset.everyMs) : 30);
       });
     }
   }

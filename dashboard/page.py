@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from dashboard.charts import nothing
 from dashboard.columns import floor_buttons
 from dashboard.html import Markup, join, tag
+from dashboard.updates import EVERY_S
 
 HERE = Path(__file__).parent
 TITLE = "Trading floor"
@@ -59,7 +60,7 @@ def _live(*, has_logout: bool) -> Markup:
         [
             tag("header", tag("h1", TITLE), Markup(_LOGOUT) if has_logout else None, class_="head"),
             Markup(_SILENT),
-            tag("div", data_panel="header", id="live"),
+            tag("div", data_panel="header", id="live", data_every_ms=round(EVERY_S * 1000)),
             tag("h2", "Standings"),
             tag("div", data_panel="leaderboard"),
             tag(

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from dashboard.snapshots import Snapshots
 
 PATH = "/updates"
+EVERY_S = 0.75
 EXPECTED = 'expected {"run": a text, "seen": a whole number}'
 
 

@@ -316,7 +316,8 @@ CHARTS = """() => {
     days: [equity, drawdown].map((each) => each.layout.xaxis.range ? shown(each._fullLayout.xaxis.range) : null),
     last: Number(warren.y.at(-1)), points: warren.y.length, tick: equity._fullLayout.yaxis.tickprefix,
     hidden: [equity, drawdown].map((one) => one.data.filter((each) => !each.visible).map((each) => each.name)),
-    pressed: [...document.querySelectorAll(".chart-tools [aria-pressed=true]")].map((each) => each.id),
+    pressed: [...document.querySelectorAll(".chart-tools [aria-pressed=true]")].map((each) => each.id)
+      .filter((each) => !each.startsWith("line-=")),  // the canary comes in with its first value
   };
 }"""
 

@@ -144,7 +144,8 @@ def test_a_new_line_of_a_long_log_costs_a_tab_that_line_alone(stage: Stage) -> N
     [
         (b'{"run": "", "seen": 0}', 200), (b'{"run": "RUN", "seen": 1}', 204), (b"", 400), (b"[]", 400),
         (b'{"run": 1, "seen": 0}', 400), (b'{"run": "", "seen": true}', 400), (b'{"run": "", "seen": 1.5}', 400),
-        (b'{"run": ""}', 400), (b"\xff", 400), (b"[" * 100_000, 400), (b'{"run": "", "seen": 1' + b"0" * 5000 + b"}", 400),
+        (b'{"run": ""}', 400), (b"\xff", 400), (b"[" * 100_000, 400),
+        (b'{"run": "", "seen": 1' + b"0" * 5000 + b"}", 400),
     ],
 )  # fmt: skip
 async def test_a_question_that_is_none_is_refused(body: bytes, status: int) -> None:
