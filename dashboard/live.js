@@ -6,6 +6,7 @@
   let run = "";
   let seen = 0; // the number of the last change that stands on the page
   let shownIn = null; // the page may be drawn anew, and is empty then
+  const made = new WeakMap(); // a column -> the markup that it was made of
   let unanswered = 0;
   let answeredAt = new Date();
   let wake = () => {};
@@ -47,10 +48,11 @@
     columns.forEach(([name, markup], index) => {
       let column = known.get(name);
       known.delete(name);
-      if (column?.dataset.made !== markup) {
+      if (made.get(column) !== markup) {
         column?.remove();
         column = parsed(markup);
-        Object.assign(column.dataset, { column: name, made: markup });
+        column.dataset.column = name;
+        made.set(column, markup);
         isNew = true;
       }
       if (at.children[index] !== column) at.insertBefore(column, at.children[index] ?? null);

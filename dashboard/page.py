@@ -20,6 +20,8 @@ from dashboard.updates import EVERY_S
 
 HERE = Path(__file__).parent
 TITLE = "Trading floor"
+TABS_MAX = 100
+"""Whose symbol chart Gradio keeps a copy of, for links that the guard does not pass; the oldest beyond them go."""
 INTERVALS = ("hour", "day")
 RANGES = ((1, "1 d", "one day"), (7, "1 w", "one week"), (30, "1 m", "one month"), (90, "3 m", "three months"))
 _DIALOG = """
@@ -51,6 +53,7 @@ def build(actions: Actions, *, has_logout: bool) -> gr.Blocks:
         gr.HTML(_rest(has_controls=actions.control is not None), apply_default_css=False)
         _dialogs(actions)
     assert isinstance(page, gr.Blocks)
+    page.state_session_capacity = TABS_MAX
     return page
 
 

@@ -313,7 +313,7 @@ CHARTS = """() => {
   const [equity, drawdown] = ["equity", "drawdown"].map((name) => document.querySelector(`[data-chart=${name}]`));
   const warren = equity.data.find((each) => each.name === "Warren Patience");
   return {
-    days: [equity, drawdown].map((each) => each.layout.xaxis.range ? shown(each._fullLayout.xaxis.range) : null),
+    days: [equity, drawdown].map(({ _fullLayout: { xaxis } }) => xaxis.autorange ? null : shown(xaxis.range)),
     last: Number(warren.y.at(-1)), points: warren.y.length, tick: equity._fullLayout.yaxis.tickprefix,
     hidden: [equity, drawdown].map((one) => one.data.filter((each) => !each.visible).map((each) => each.name)),
     pressed: [...document.querySelectorAll(".chart-tools [aria-pressed=true]")].map((each) => each.id)
