@@ -472,7 +472,7 @@ def test_the_page_does_not_scroll_sideways(floor: Exhibit, width: int) -> None:
 def test_axe_finds_no_serious_fault(floor: Exhibit, scheme: str) -> None:
     page = floor.visit(color_scheme=scheme, reduced_motion="reduce")
     assert page.locator("body").evaluate("(each) => each.classList.contains('dark')") is (scheme == "dark")
-    expect(page.locator("#floor [data-chart=equity] .main-svg").first).to_be_visible()
+    expect(page.locator("#floor [data-chart=equity] .main-svg").first).to_be_visible(timeout=LIVE_MS)
     visit = floor.visits[-1]
     assert visit.serious_faults() == []
     page.locator("button.story:visible").first.click()
@@ -502,7 +502,8 @@ def test_the_keyboard_alone_opens_and_closes_a_story(floor: Exhibit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#dialog .facts").first).to_be_visible(timeout=LIVE_MS)
     floor.account("warren").buy_shares("BTC-USD", "0.001", "while a story is read")
-    expect(card(page, "warren").locator("table").filter(has_text="while a story is read")).to_have_count(1)
+    table = card(page, "warren").locator("table").filter(has_text="while a story is read")
+    expect(table).to_have_count(1, timeout=LIVE_MS)
     page.keyboard.press("Escape")
     expect(page.locator("#dialog")).not_to_be_visible()
     expect(story).to_be_focused()
@@ -535,7 +536,8 @@ def test_a_symbol_on_the_page_leads_to_its_chart_with_every_fill(floor: Exhibit)
     held = next(row for row in rows(floor.store, tables.holdings) if row.account == "warren")
     card(page, "warren").locator(f'button.symbol[data-symbol="{held.symbol}"]').click()
     chart = page.locator("#symbol-chart .js-plotly-plot")
-    expect(chart).to_be_visible(timeout=LIVE_MS)
+    drawn = "() => document.querySelector('#symbol-chart .js-plotly-plot')?.data[0]?.type === 'candlestick'"
+    page.wait_for_function(drawn, timeout=LIVE_MS)
     marks = chart.evaluate("(each) => each.data.slice(1).reduce((sum, trace) => sum + trace.x.length, 0)")
     fills = [row for row in rows(floor.store, tables.transactions) if row.symbol == held.symbol]
     assert marks == len(fills) > 0
