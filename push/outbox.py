@@ -17,7 +17,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from database import Actor, Store, lock_run
 from ledger.orders import open_session
-from push.targets import Delivery, plain_text, shortened
+from push.targets import Delivery
+from push.texts import plain_text, shortened
 from store import tables
 from values.clock import Clock, iso
 from values.errors import Refused, StoreUnusable

@@ -30,7 +30,8 @@ from sqlalchemy import Row, insert, select, text
 import push_server
 from database import NewRun, Store, write_account
 from push.outbox import DAILY, HOURLY, NOWHERE, Outbox
-from push.targets import MARK, Delivery, Targets
+from push.targets import Delivery, Targets
+from push.texts import MARK
 from push_server import build
 from store import tables
 from tests.chaos.upstreams import Indiscreet
