@@ -102,6 +102,10 @@ class Floor:
         for trader in self.traders.values():
             trader.stop("interrupted", "the floor was stopped")
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
     async def stopped(self) -> None:
         """Return once the floor was told to stop."""
         await self._stopping.wait()

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from accounts import open_account
+from commands.announcements import Announcements
 from commands.dashboard import DashboardProcess
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, seats
@@ -26,7 +27,6 @@ from desks.servers import GRANTED, Servers
 from ledger.baselines import open_baselines
 from market import Market, open_market, open_store
 from personas import Persona, load_personas
-from push.outbox import Outbox
 from push.targets import Targets
 from tracers import LogTracer
 from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape, settle
@@ -137,7 +137,8 @@ async def _live(
     )
     targets = Targets(settings)
     targets.check()
-    recorder = FloorRecorder(store, tracer, Outbox(store, targets, market.clock))
+    announcements = Announcements(store, targets, market.clock, settings, screen.say, lambda: floor.is_stopping)
+    recorder = FloorRecorder(store, tracer, announcements.announcer)
     # a page of today would tell a simulated or replayed market its future
     without = () if market.name == "live" or settings.allow_live_research else ("fetch",)
     servers = Servers([persona.name for persona in personas], _server_settings(store, settings), without)
@@ -148,27 +149,29 @@ async def _live(
         yield None if page is None else page.pid
 
     with ending_signals(floor, children), tracer:
-        starting = asyncio.create_task(servers.__aenter__())
-        stopping = asyncio.create_task(floor.stopped())
-        try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                return 0
-            await starting
-            async with seats(personas, servers, recorder, settings) as seated:
-                traders.update(seated)
-                settle()
-                async with page or contextlib.nullcontext():
-                    with screen.showing(floor):
-                        await floor.run(cycles_max)
-        except ServerGone as error:
-            screen.say(f"the floor can't start: {error}")
-            return 1
-        finally:
-            stopping.cancel()
-            starting.cancel()
-            await servers.__aexit__()
-            await tracer.aflush()
+        async with announcements:
+            starting = asyncio.create_task(servers.__aenter__())
+            stopping = asyncio.create_task(floor.stopped())
+            try:
+                await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done():
+                    return 0
+                await starting
+                async with seats(personas, servers, recorder, settings) as seated:
+                    traders.update(seated)
+                    settle()
+                    async with page or contextlib.nullcontext():
+                        with screen.showing(floor):
+                            await floor.run(cycles_max)
+            except ServerGone as error:
+                screen.say(f"the floor can't start: {error}")
+                await announcements.tell_error("the floor can't start", str(error))
+                return 1
+            finally:
+                stopping.cancel()
+                starting.cancel()
+                await servers.__aexit__()
+                await tracer.aflush()
     return 0
 
 

@@ -67,9 +67,7 @@ class PushSettings(StoreSettings):
     push_quiet_hours: Annotated[str, AfterValidator(_checked_hours)] | None = Field(
         None, description="such as `22:00-07:00`: messages wait until they end, but for halts and errors"
     )
-    push_time_zone: str = Field(
-        "UTC", description="the zone of quiet hours and of the digest, such as `Europe/Berlin`"
-    )
+    push_time_zone: str = Field("UTC", description="the zone of quiet hours and of the digest, such as `Europe/Berlin`")
     push_digest_at: Annotated[str, AfterValidator(_checked_time)] = Field(
         "21:30", description="when the day's digest goes out: each account's value, change, trades and spending"
     )
