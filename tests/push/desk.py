@@ -39,9 +39,11 @@ class Postman:
     names: tuple[str, ...] = ("pushover",)
     outcome: Callable[[str], Sequence[Delivery]] = lambda _: [Delivery("pushover", True)]
     carried: list[tuple[str, str]] = field(default_factory=list)
+    silent: list[bool] = field(default_factory=list)
 
     def deliver(self, title: str, message: str, *, is_silent: bool = False) -> Sequence[Delivery]:
         self.carried.append((title, message))
+        self.silent.append(is_silent)
         return self.outcome(message)
 
 
