@@ -32,7 +32,7 @@ from tests.push.desk import (
     send,
     targets_of,
 )
-from tests.push_loopback import Fault, PushLoopback, Service
+from tests.push_loopback import PushLoopback, Service
 from values.errors import BadSetting
 from values.settings import PushSettings, load
 
@@ -66,33 +66,6 @@ class TestTargets:
     def test_two_topics_of_one_address_get_it_without_a_wait(self, store: Store, loopback: PushLoopback) -> None:
         assert send(store, push_urls=ntfy(loopback, "/second"), deadline_s=4.0)[0] == "sent"
         assert {push.fields["topic"] for push in loopback.taken()} == {TOPIC, "second"}
-
-    @pytest.mark.parametrize(
-        ("fault", "expected"),
-        [
-            ("error_500", "error=500"),
-            ("limit_429", "HTTP 429, it says"),
-            ("html", "HTTP 200 with text/html that is no answer of"),
-            ("reset", "it may have arrived"),
-            ("silent", "no answer within 1 s; it may still arrive"),
-            ("drip", "no answer within 1 s; it may still arrive"),
-            ("redirect", "error=307"),
-        ],
-    )
-    def test_a_service_that_fails_is_never_said_to_have_it(
-        self, store: Store, loopback: PushLoopback, fault: Fault, expected: str
-    ) -> None:
-        loopback.faults = {"pushover": fault, "ntfy": fault}
-        deadline_s = SHORT_S if fault in NEVER else 10.0
-        state, note = send(store, deadline_s=deadline_s, push_urls=ntfy(loopback), **pushover(loopback))
-        assert state == "failed"
-        told = note.removeprefix("sent to no target: pushover: ").split("; ntfy: ")
-        assert len(told) == 2
-        assert all(expected in each for each in told), note
-        assert [push.service for push in loopback.received if not push.is_taken] in (
-            ["pushover", "ntfy"],
-            ["ntfy", "pushover"],
-        ), "each was asked once, and nobody else was"
 
     @pytest.mark.parametrize(
         ("given", "expected"),
