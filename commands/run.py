@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from accounts import open_account
 from commands.announcements import Announcements
 from commands.dashboard import DashboardProcess
+from commands.parts import parts_of, record_parts
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, seats
 from commands.summary import summary_lines
@@ -77,6 +78,7 @@ def _is_there(address: StoreAddress) -> bool:
 
 def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None, dashboard: bool) -> int:
     market = open_market(store, settings)
+    record_parts(store, parts_of(settings, store.run(), store.run().market))
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
     for line in _opening_lines(store, settings):
         screen.say(line)

@@ -110,6 +110,7 @@ def build(snapshots: Newest, seats: Sequence[Seat], actions: Actions) -> gr.Bloc
         html("notifications")
         heading("Health")
         html("health")
+        html("parts")
         if actions.control is not None:
             heading("Controls")
             gr.HTML(_buttons(None, "the floor"), apply_default_css=False)

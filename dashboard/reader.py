@@ -36,7 +36,7 @@ NOTHING = View(None, (), {}, (), Health((), (), ()), ())
 """Before the first read."""
 
 Panels = Mapping[str, Callable[[View], object]]
-"""Of the floor as a whole: header, leaderboard, equity, drawdown, notifications, health."""
+"""Of the floor as a whole: header, leaderboard, equity, drawdown, notifications, health, parts."""
 Columns = Mapping[str, Callable[[View, AccountView], object]]
 """Of one account: top, log, holdings, trades, decisions, value. The snapshot of warren's log is `log:warren`."""
 
@@ -52,6 +52,7 @@ _PART_OF_VIEW: Mapping[str, Callable[[View], tuple[object, ...]]] = {
     "drawdown": lambda view: tuple(part for each in by_name(view) for part in _curves(each)),
     "notifications": lambda view: (view.notifications,),
     "health": lambda view: (view.health,),
+    "parts": lambda view: (view.parts,),
 }
 _PART_OF_ACCOUNT: Mapping[str, Callable[[View, AccountView], tuple[object, ...]]] = {
     "top": lambda _, account: (account,),
@@ -196,6 +197,7 @@ class Reader:
             logs=logs,
             notifications=record.notifications,
             health=record.health,
+            parts=record.parts,
             symbols=tuple(sorted(record.symbols)),
         )
 

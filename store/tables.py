@@ -304,6 +304,18 @@ bookmarks = Table(
     Column("reached", Words, nullable=False),
 )
 
+# What of the floor is real, as it was when it last started.
+parts = Table(
+    "parts",
+    metadata,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("name", Words, nullable=False),
+    Column("state", String(16), nullable=False),  # real, recorded, simulated, off
+    Column("why", Words, nullable=False),
+    Column("change", Words, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+)
+
 # What the owner asked for, each request a row; `account` null is the whole floor.
 controls = Table(
     "controls",

@@ -1,4 +1,5 @@
-"""Messages that wait: what they are about, when they are due, and in which they went out; how far the floor has read.
+"""Messages that wait: what they are about, when they are due, and in which they went out; how far the floor has read,
+and what of it is real.
 
 Revision 0002 follows 0001.
 """
@@ -24,4 +25,14 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("reached", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("source", name=op.f("pk_bookmarks")),
+    )
+    op.create_table(
+        "parts",
+        sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("change", sa.Text(), nullable=False),
+        sa.Column("wall_time", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("place", name=op.f("pk_parts")),
     )
