@@ -25,7 +25,7 @@ from values.errors import StoreUnusable
 from values.settings import PushSettings
 
 LOOK_S = 1.0
-END_S = 2.0
+END_S = 5.0
 """Wall seconds that a floor which ends by itself waits for its last message."""
 
 

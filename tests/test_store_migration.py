@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -63,12 +64,15 @@ def upgrade():
 
 
 def chain(folder: Path, more: str = "pass") -> Path:
-    """Migrations of a product whose 0001 came after an older schema, 0000."""
+    """Migrations of a product whose 0001 came after an older schema, 0000; what followed 0001 follows it here."""
     versions = folder / "versions"
     versions.mkdir(parents=True)
     first = MIGRATIONS / "versions" / "0001_first_schema.py"
     (versions / "0000_before.py").write_text(OLDER.format(first=str(first)))
     (versions / "0001_since.py").write_text(NEWER.format(more=more))
+    for later in MIGRATIONS.glob("versions/*.py"):
+        if later != first:
+            shutil.copy(later, versions)
     return folder
 
 
