@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 from database import Store
 from push.bundle import Bundle, take_due
@@ -30,11 +31,11 @@ END_S = 5.0
 
 
 class Announcements:
-    """An async context around a floor's run. `is_stopped` tells at its end whether the floor was told to stop."""
+    """An async context around a floor's run. `stopped` returns once the floor was told to stop."""
 
     def __init__(
         self, store: Store, carrier: Carrier, clock: Clock, settings: PushSettings, say: Callable[[str], None],
-        is_stopped: Callable[[], bool],
+        stopped: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:  # fmt: skip
         self.announcer = Announcer.of(store, clock, settings)
         self._store = store
@@ -44,7 +45,7 @@ class Announcements:
         self._watch = Watch(store, clock, self.announcer)
         self._digest = Digest(store, clock, self.announcer, settings)
         self._say = say
-        self._is_stopped = is_stopped
+        self._stopped = stopped
         self._task: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self._is_failing = False
@@ -59,10 +60,14 @@ class Announcements:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait({self._task})
-        if not self._is_stopped():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(END_S):
-                    await self._send_the_rest()
+        stopped = asyncio.create_task(self._stopped())
+        await asyncio.sleep(0)
+        if not stopped.done():
+            rest = asyncio.create_task(self._send_the_rest())
+            await asyncio.wait({rest, stopped}, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
+            rest.cancel()
+            await asyncio.wait({rest})
+        stopped.cancel()
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait({self._sending})

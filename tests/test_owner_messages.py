@@ -508,7 +508,14 @@ def task_of(
     floor: Floor, postman: Postman, *, is_stopped: bool = False, said: list[str] | None = None
 ) -> Announcements:
     lines = [] if said is None else said
-    return Announcements(floor.store, postman, floor.clock, floor.settings, lines.append, lambda: is_stopped)
+    told = asyncio.Event()
+    if is_stopped:
+        told.set()
+
+    async def stopped() -> None:
+        await told.wait()
+
+    return Announcements(floor.store, postman, floor.clock, floor.settings, lines.append, stopped)
 
 
 class TestTask:
