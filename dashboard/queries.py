@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Table, case, func, literal, select, type_coerce
 
-from dashboard.view import Decision, LogLine, Notification, StrategyChange, Trade
+from dashboard.view import Decision, LogLine, Notification, PartLine, StrategyChange, Trade
 from database import AccountRecord
 from ledger.book import Book, Holding
 from store import tables
@@ -42,6 +42,7 @@ _RAW_FILL = (raw(_T.price), raw(_T.quote_price), raw(_T.quantity), raw(_T.realis
 TRADES = select(*_columns(tables.transactions, Trade), *_RAW_FILL)
 DECISIONS = select(*_columns(tables.decisions, Decision, "account"))
 LOGS = select(*_columns(tables.logs, LogLine, "account"))
+PARTS = select(*_columns(tables.parts, PartLine)).order_by(tables.parts.c.place)
 NOTIFICATIONS = select(*_columns(tables.notifications, Notification))
 VALUES = select(_V.id, _V.account, raw(_V.value), _V.market_time)
 REFUSALS = select(
@@ -53,7 +54,7 @@ SESSIONS = select(_S.id, _S.account, _S.model, _S.outcome, _S.reason, _S.wall_ti
 
 _NAMES = {
     kind: tuple(field.name for field in fields(kind))
-    for kind in (AccountRecord, Decision, LogLine, Notification, StrategyChange, Trade)
+    for kind in (AccountRecord, Decision, LogLine, Notification, PartLine, StrategyChange, Trade)
 }
 
 

@@ -180,7 +180,7 @@ class Notification:
     account: str
     title: str
     message: str
-    state: str  # pending, sent, partly_sent, failed, no_target, refused
+    state: str  # held, pending, sent, partly_sent, failed, merged, no_target, refused
     reason: str
     wall_time: datetime
 
@@ -215,6 +215,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class PartLine:
+    """What of the floor is real, as it was when the floor last started."""
+
+    name: str
+    state: str  # real, recorded, simulated, off
+    why: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The floor as a whole. `broken` says in a sentence why the store can't be read; the rest is then the last read."""
 
@@ -224,6 +234,7 @@ class View:
     notifications: Sequence[Notification]
     health: Health
     symbols: Sequence[str]  # that some account has traded
+    parts: Sequence[PartLine] = ()
     broken: str | None = None
 
     @property

@@ -38,7 +38,10 @@ class ServerRow:
 
 _STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
 _SEARCH = frozenset({"SEARCH_PROVIDER", "BRAVE_API_KEY", "BRAVE_BASE_URL", "ALLOW_LIVE_RESEARCH"})
-_PUSH = frozenset({"DATABASE_URL", "PUSHOVER_USER", "PUSHOVER_TOKEN", "PUSHOVER_BASE_URL", "PUSH_URLS"})
+_PUSH = frozenset({
+    "DATABASE_URL", "PUSHOVER_USER", "PUSHOVER_TOKEN", "PUSHOVER_BASE_URL", "PUSH_URLS", "PUSH_QUIET_HOURS",
+    "PUSH_TIME_ZONE",
+})  # fmt: skip
 
 SERVERS = (
     ServerRow("market", "market_server", "floor", _STORE, trusted=True),

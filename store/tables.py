@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from store.columns import Moment, RowId, Words, cash, name, price, quantity
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -320,8 +320,34 @@ notifications = Table(
     Column("session_id", String(64)),
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+    Column("event", String(16)),  # null: a sender's own words
+    Column("about", String(120)),  # what the floor tells of, each once
+    Column("due_at", Moment),  # wall time at which a held one is to be sent, or was
+    Column("carried_by", RowId),  # the message that it went out in
     Index(None, "account", "id"),
+    Index(None, "state", "due_at"),
+    Index(None, "about", unique=True),
     sqlite_autoincrement=True,
+)
+
+# How far the floor has read what it tells of: a row's id, or an account's state.
+bookmarks = Table(
+    "bookmarks",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("reached", Words, nullable=False),
+)
+
+# What of the floor is real, as it was when it last started.
+parts = Table(
+    "parts",
+    metadata,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("name", Words, nullable=False),
+    Column("state", String(16), nullable=False),  # real, recorded, simulated, off
+    Column("why", Words, nullable=False),
+    Column("change", Words, nullable=False),
+    Column("wall_time", Moment, nullable=False),
 )
 
 # What the owner asked for, each request a row; `account` null is the whole floor.

@@ -35,7 +35,7 @@ from values.money import ZERO, notional
 
 NAMES = ("warren", "george", "mine", CASH)
 HOUSE = House(load_personas(), timedelta(hours=1), Decimal("0.50"))
-WHOLE = ("header", "leaderboard", "columns", "equity", "drawdown", "notifications", "health")
+WHOLE = ("header", "leaderboard", "columns", "equity", "drawdown", "notifications", "health", "parts")
 OF_ACCOUNT = ("top", "strategy", "log", "holdings", "trades", "decisions", "value")
 
 
