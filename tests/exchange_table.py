@@ -1,8 +1,8 @@
 """Makes the table of the New York exchange's hours (`venues/exchange_hours.csv`) with `exchange_calendars`.
 
-`python -m tests.exchange_table` writes it (`make hours`): every weekday from 2000 to the end of the year after next that
-is not 9:30 to 16:00, as `date` for a closed day, else `date,open,close` in New York's time. The library is slow to import
-and heavy, so the product reads the table; `test_exchange_hours.py` compares the two.
+`python -m tests.exchange_table` writes it (`make hours`): every weekday from 2000 to the end of the year after next
+that is not 9:30 to 16:00, as `date` for a closed day, else `date,open,close` in New York's time. The library is slow to
+import and heavy, so the product reads the table; `test_exchange_hours.py` compares the two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When the New York exchange trades: a table of closed days and early closes, 2000 to two years ahead.
 
-Every weekday is 9:30 to 16:00 in New York's time but for what `exchange_hours.csv` says; `make hours` writes that file and a
-test compares it. Daylight saving follows the IANA time zones. Beyond the table nothing is guessed.
+Every weekday is 9:30 to 16:00 in New York's time but for what `exchange_hours.csv` says; `make hours` writes that file
+and a test compares it. Daylight saving follows the IANA time zones. Beyond the table nothing is guessed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class ExchangeHours:
         self.first, self.last = (date.fromisoformat(part) for part in head.split())
         exceptions: dict[date, tuple[time, time] | None] = {}
         for line in filter(None, lines):
-            day, *hours = line.split(",")
-            exceptions[date.fromisoformat(day)] = (
+            date_text, *hours = line.split(",")
+            exceptions[date.fromisoformat(date_text)] = (
                 (time.fromisoformat(hours[0]), time.fromisoformat(hours[1])) if hours else None
             )
         self._days: list[date] = []
@@ -76,7 +76,7 @@ class ExchangeHours:
         if at and self._made(self._days[at - 1]).closes > moment:
             at -= 1
         if not at:
-            raise VenueUnavailable(f"the table of exchange hours begins on {self.first}, and {today} has none before it")
+            raise VenueUnavailable(f"the table of exchange hours begins on {self.first}; {today} is too early")
         return [self._made(day) for day in self._days[max(0, at - count) : at]]
 
     def next_open(self, moment: datetime) -> datetime:

@@ -1,8 +1,8 @@
-"""A vendor's request limit, kept in the store for all processes: turns in order, and nobody asks what another is asking.
+"""A vendor's request limit, kept in the store for all processes: turns in order, no question asked twice at once.
 
 A turn is one request. It counts from before the request until a whole window after its answer, so that the vendor can't
-see more requests in any window than it allows, however long each was on its way. Waiting is a row that its process keeps
-alive: one that died is passed over after LEASE_S. The store is never locked while somebody waits or asks.
+see more requests in any window than it allows, however long each was on its way. Waiting is a row that its process
+keeps alive: one that died is passed over after LEASE_S. The store is never locked while somebody waits or asks.
 
 Where the wall clock jumps back, no row outlives a window by it; where it jumps ahead, turns may come that much early.
 """
@@ -171,10 +171,12 @@ class Flight:
             now = queue.wall()
             mine = _FLIGHTS.c.id == self.number
             alive = update(_FLIGHTS).where(mine).values(waiting=waiting, alive_until=now + queue._lease)
-            if connection.execute(alive).rowcount == 0:
-                connection.execute(delete(_FLIGHTS).where(_FLIGHTS.c.what == self._what))
-                self.number = queue._insert(connection, self._what, self.urgent, now)
-                connection.execute(update(_FLIGHTS).where(_FLIGHTS.c.id == self.number).values(waiting=waiting))
+            if connection.execute(alive).rowcount:
+                return
+            if connection.execute(select(_FLIGHTS.c.id).where(_FLIGHTS.c.what == self._what)).first() is not None:
+                raise VenueUnavailable("another process has asked the same in the meantime; ask again")
+            self.number = queue._insert(connection, self._what, self.urgent, now)
+            connection.execute(update(_FLIGHTS).where(_FLIGHTS.c.id == self.number).values(waiting=waiting))
 
     def _take(self) -> bool:
         """Take the turn if it is ours; a look first, because every write is one more wait for the others."""
@@ -190,9 +192,9 @@ class Flight:
             if queue._ahead(connection, self, now) or queue._free_at(connection, self, now) > now:
                 return False
             until = now + queue._answer + queue._lease
-            connection.execute(
-                update(_FLIGHTS).where(_FLIGHTS.c.id == self.number).values(waiting=False, alive_until=until)
-            )
+            mine = update(_FLIGHTS).where(_FLIGHTS.c.id == self.number).values(waiting=False, alive_until=until)
+            if connection.execute(mine).rowcount == 0:
+                return False  # taken for dead: `turn` queues up anew
             slot = insert(_SLOTS).values(free_at=now + queue._answer + queue.window, weight=1)
             self._slot = int(connection.execute(slot.returning(_SLOTS.c.id)).scalar_one())
         return True
