@@ -15,7 +15,6 @@ import json
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Literal
 
 from database import Store, write_log
 from values.clock import wall_now
@@ -230,7 +229,7 @@ class PolygonVenue:
     def _works(self, plan: PolygonPlan) -> bool:
         def ask(request: Request) -> str:
             try:
-                request(*_question(plan, self.hours, wall_now()))
+                request(*plan_question(plan, wall_now()))
             except VendorFault as fault:
                 if fault.kind != "plan":
                     raise
@@ -248,10 +247,11 @@ def _cheaper(plan: PolygonPlan) -> tuple[PolygonPlan, ...]:
     return plans[plans.index(plan) + 1 :]
 
 
-def _question(plan: PolygonPlan, hours: ExchangeHours, now: datetime) -> tuple[str, dict[str, str]]:
-    """The smallest request that a key without the plan is refused."""
-    path: Mapping[Literal["free", "paid", "realtime"], str] = {
-        "free": f"/v2/aggs/ticker/SPY/range/1/day/{hours.completed(now, 2)[0].day}/{hours.completed(now, 2)[0].day}",
+def plan_question(plan: PolygonPlan, now: datetime) -> tuple[str, dict[str, str]]:
+    """Path and parameters of the smallest request that a key without the plan is refused."""
+    day = exchange_hours().completed(now, 2)[0].day
+    path: Mapping[PolygonPlan, str] = {
+        "free": f"/v2/aggs/ticker/SPY/range/1/day/{day}/{day}",
         "paid": "/v2/snapshot/locale/us/markets/stocks/tickers/SPY",
         "realtime": "/v2/last/trade/SPY",
     }

@@ -193,7 +193,7 @@ def _read(answer: _Answer) -> dict[str, Any]:
         if said.get("status") == "ERROR":
             raise VendorFault("garbled", "answered with an error")
         return said
-    if status == 404 and _status_of(answer) == "NOT_FOUND":
+    if status == 404 and _status_of(answer) in ("NOT_FOUND", "NotFound"):
         raise VendorFault("missing", "knows nothing of it (status 404)")
     if status == 429:
         wait_s = _wait_s(answer.headers.get("retry-after", "").strip(), wall_now())
