@@ -1,7 +1,7 @@
 """News of shares from the live market's vendor, with the market's own key and within its own limit of requests.
 
-It has news and no pages. A query's tickers, or the companies that it names, choose the articles; without any, the newest
-articles that have one of its words.
+It has news and no pages. A query's tickers, or the companies that it names, choose the articles; without any, the
+newest articles that have one of its words.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class PolygonNews:
     async def news(self, query: str, count: int, freshness: Freshness | None, now: datetime) -> tuple[Hit, ...]:
         """The newest first. Raises SearchUnavailable."""
         since = None if freshness is None else now - WINDOWS[freshness]
-        tickers = self._tickers(query)
         words = set(_WORD.findall(query.casefold()))
         found: dict[str, NewsItem] = {}
-        for ticker in tickers or [None]:
+        asked: list[str | None] = [*self._tickers(query)] or [None]
+        for ticker in asked:
             try:
                 items = await anyio.to_thread.run_sync(newest_news, self._answers, ticker, since, now)
             except (VenueUnavailable, StoreUnusable) as error:

@@ -2,7 +2,8 @@
 
 Fixtures are the answers of the vendor's own client's tests (github.com/polygon-io/client-python, `tests/mocks` and
 `test_rest/mocks`, the path beside each) with prices and dates that a test can ask for; errors are those that users of
-the API quote (maybe-finance/maybe#152, polygon-io/issues#313 and #339). `test_polygon_wire.py` reads each with the vendor's client.
+the API quote (maybe-finance/maybe#152, polygon-io/issues#313 and #339). `test_polygon_wire.py` reads each answer with
+the vendor's client.
 """
 
 from __future__ import annotations
