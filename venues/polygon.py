@@ -12,7 +12,7 @@ stands in, stale, for an upstream that fails; nothing else does. Prices of share
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -60,10 +60,11 @@ class PolygonVenue:
 
     name = "live"
 
-    def __init__(self, answers: VendorAnswers, plan: PolygonPlan, hours: ExchangeHours | None = None) -> None:
+    def __init__(self, answers: VendorAnswers, plan: PolygonPlan, *, wall: Callable[[], datetime] = wall_now) -> None:
         self.plan: PolygonPlan = plan
         self.answers = answers
-        self.hours = hours or exchange_hours()
+        self._wall = wall
+        self.hours: ExchangeHours = exchange_hours()
         self.reference = Reference(answers)
         self._days = EndOfDay(answers, self.hours)
         self._last = None if plan == "free" else LastPrices(plan, answers)
@@ -79,7 +80,7 @@ class PolygonVenue:
 
     def instrument(self, symbol: str) -> Instrument:
         """Raises UnknownSymbol. A ticker that can't be looked up now is taken for a share: its quote will say why."""
-        self._check(symbol, wall_now())
+        self._check(symbol, self._wall())
         return _CORE.get(symbol) or self.reference.instrument(symbol)
 
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
@@ -113,7 +114,7 @@ class PolygonVenue:
 
         Raises VenueUnavailable, and Refused `bad_days` for more than 400 days.
         """
-        newest = self._days.newest(wall_now()) if symbols else None
+        newest = self._days.newest(self._wall()) if symbols else None
         return self.reference.actions(
             symbols, first, last, lambda symbol: newest is not None and newest.close(symbol) is not None
         )
@@ -131,7 +132,7 @@ class PolygonVenue:
             note = ""
             if (state == "open") is not is_open:
                 note = f"the vendor says that New York is {state}, the table says {'open' if is_open else 'closed'}"
-                write_log(self.answers.store, [LogRow("response", "market", f"hours differ: {note}", wall_now())])
+                write_log(self.answers.store, [LogRow("response", "market", f"hours differ: {note}", self._wall())])
             return json.dumps([is_open, note])
 
         try:
@@ -229,7 +230,7 @@ class PolygonVenue:
     def _works(self, plan: PolygonPlan) -> bool:
         def ask(request: Request) -> str:
             try:
-                request(*plan_question(plan, wall_now()))
+                request(*plan_question(plan, self._wall()))
             except VendorFault as fault:
                 if fault.kind != "plan":
                     raise

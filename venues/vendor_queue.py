@@ -145,8 +145,9 @@ class Flight:
             if now - refreshed > queue._lease / 3:
                 self._say(waiting=True)
                 refreshed = now
-            pause_s = queue._poll_s if ahead else max(0.01, min((free_at - now).total_seconds(), queue._poll_s))
-            queue._sleep(pause_s)
+            # nobody comes before it: it may sleep until its turn, but for a sign of life
+            wait = min(free_at - now, queue._lease / 3).total_seconds()
+            queue._sleep(queue._poll_s if ahead else min(max(wait, 0.01), self._ends - queue.monotonic() + 0.01))
         try:
             yield
         finally:
