@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
+from urllib.parse import parse_qsl, quote, urlencode
 from zlib import crc32
 
 from tests.faulty_http import Asked, Loopback, Reply, answer
@@ -249,7 +250,7 @@ class PolygonLoopback(Loopback):
         return answer({"ticker": share, **ID, "status": "DELAYED"})
 
     def _tickers(self, asked: Asked) -> Reply:
-        wanted = asked.params
+        wanted = {**dict(parse_qsl(asked.params.get("cursor", ""))), **asked.params}
         rows = [
             row
             for row in self.told.tickers
@@ -267,19 +268,23 @@ class PolygonLoopback(Loopback):
     def _dated(self, asked: Asked, what: str) -> Reply:
         rows = list(self.told.splits if what == "splits" else self.told.dividends)
         field = "execution_date" if what == "splits" else "ex_dividend_date"
+        params = {**dict(parse_qsl(asked.params.get("cursor", ""))), **asked.params}
         bounds = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
-        for name, value in asked.params.items():
+        for name, value in params.items():
             if name.startswith(f"{field}."):
                 compare = bounds[name.rpartition(".")[2]]
                 rows = [row for row in rows if getattr(row[field], compare)(value)]
         return self._page(asked, sorted(rows, key=lambda row: str(row[field])))
 
     def _page(self, asked: Asked, rows: list[dict[str, Any]]) -> Reply:
-        begin = int(asked.params.get("cursor", "0"))
+        cursor = dict(parse_qsl(asked.params.get("cursor", "")))
+        begin = int(cursor.pop("begin", "0"))
         end = begin + self.told.page_rows
         said: dict[str, Any] = {"results": rows[begin:end], **ID, "count": len(rows[begin:end])}
         if end < len(rows):
-            said["next_url"] = f"https://api.massive.com{asked.path}?cursor={end}"
+            # the vendor's cursor holds the question too, and is opaque
+            rest = {**cursor, **{name: value for name, value in asked.params.items() if name != "cursor"}, "begin": end}
+            said["next_url"] = f"https://api.massive.com{asked.path}?cursor={quote(urlencode(rest))}"
         return answer(said)
 
     def _events(self, _: Asked, figi: str) -> Reply:

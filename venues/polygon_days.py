@@ -126,15 +126,16 @@ class EndOfDay:
 
         def ask(request: Request) -> str:
             params = {"execution_date.gt": since.isoformat(), "execution_date.lte": today.isoformat()}
-            found: dict[str, list[tuple[str, str]]] = {}
+            found: dict[str, dict[str, tuple[str, str]]] = {}
             for row in pages(request, "/v3/reference/splits", params | {"order": "asc", "sort": "execution_date"}):
                 ticker = row.get("ticker")
                 before, after = price_of(row.get("split_from")), price_of(row.get("split_to"))
                 if before is None or after is None:
                     raise VendorFault("garbled", "told of a split without its ratio")
                 if isinstance(ticker, str) and is_ticker(ticker):
-                    found.setdefault(ticker, []).append((plain(before), plain(after)))
-            return json.dumps(found)
+                    # a page that comes twice is no second split
+                    found.setdefault(ticker, {})[str(row.get("execution_date"))] = (plain(before), plain(after))
+            return json.dumps({ticker: list(splits.values()) for ticker, splits in found.items()})
 
         text = self._answers.get(f"splits {since} {today}", ask, SPLITS_AGE, urgent=True)
         splits: dict[str, list[tuple[str, str]]] = json.loads(text)

@@ -119,12 +119,14 @@ class Reference:
 
     def _splits(self, first: date, last: date) -> list[CorporateAction]:
         def ask(request: Request) -> str:
-            rows = []
+            rows: list[list[object]] = []
             for row in _in_range(request, "splits", "execution_date", first, last):
                 before, after = price_of(row.get("split_from")), price_of(row.get("split_to"))
                 if before is None or after is None:
                     raise VendorFault("garbled", "told of a split without its ratio")
-                rows.append([row["ticker"], row["execution_date"], plain(before), plain(after)])
+                # a page that comes twice is no second split
+                if (split := [row["ticker"], row["execution_date"], plain(before), plain(after)]) not in rows:
+                    rows.append(split)
             return json.dumps(rows)
 
         text = self._answers.get(f"actions splits {first} {last}", ask, ACTIONS_AGE, patience_s=ACTIONS_PATIENCE_S)
@@ -135,9 +137,14 @@ class Reference:
 
     def _dividends(self, first: date, last: date) -> list[CorporateAction]:
         def ask(request: Request) -> str:
-            rows = []
+            rows, seen = [], set()
             for row in _in_range(request, "dividends", "ex_dividend_date", first, last):
                 amount = price_of(row.get("cash_amount"))
+                # an ordinary and a special dividend may share a day; a page that comes twice is no second one
+                names = ("id", "ticker", "ex_dividend_date", "cash_amount", "dividend_type", "pay_date")
+                if (one := tuple(str(row.get(name)) for name in names)) in seen:
+                    continue
+                seen.add(one)
                 if row.get("currency", "USD") == "USD" and amount is not None:
                     rows.append([row["ticker"], row["ex_dividend_date"], plain(amount)])
             return json.dumps(rows)

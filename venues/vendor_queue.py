@@ -134,8 +134,7 @@ class Flight:
     def turn(self) -> Iterator[None]:
         """Wait for the turn of one request, which is made inside. Raises VenueUnavailable when none comes in time."""
         queue = self._queue
-        refreshed = queue.wall()
-        self._say(waiting=True)
+        refreshed = queue.wall() - queue._lease
         while not self._take():
             with queue.store.read() as connection:
                 now = queue.wall()
