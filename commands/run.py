@@ -207,6 +207,8 @@ def _told(store: Store, settings: FloorSettings, names: Iterable[str]) -> dict[s
         told["REPLAY_HISTORY"] = str(settings.history_path)
     for name in names:
         value = getattr(settings, name)
+        if name == "polygon_api_key" and run.market != "live":
+            continue  # a market that does not use the key has no need of it
         if value is not None and name.upper() not in told:
             told[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return told

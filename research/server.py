@@ -85,8 +85,10 @@ def choose_provider(settings: SearchSettings, market: Market) -> tuple[SearchPro
     kind, wanted = market.name, settings.search_provider
     if wanted is None and kind == "live" and settings.brave_api_key is not None:
         wanted = "brave"
-    if wanted == "polygon" or (wanted is None and kind == "live"):
-        return _polygon(settings, market), ""
+    if wanted == "polygon" or (wanted is None and kind == "live" and settings.polygon_api_key is not None):
+        return _polygon(market), ""
+    if wanted is None and kind == "live":
+        return None, "there is no key for a search; set BRAVE_API_KEY, or SEARCH_PROVIDER=ddgs, which needs none"
     if wanted == "simulated" or (wanted is None and kind == "simulated"):
         return _simulated(market), ""
     if wanted is None:
@@ -117,7 +119,7 @@ def _simulated(market: Market) -> SearchProvider:
     return SimulatedSearch(market.venue)
 
 
-def _polygon(settings: SearchSettings, market: Market) -> SearchProvider:
+def _polygon(market: Market) -> SearchProvider:
     from research.polygon import PolygonNews
     from venues.polygon import PolygonVenue
 
