@@ -431,7 +431,7 @@ def test_hours_that_the_vendor_tells_otherwise_are_noted_and_logged_once(store: 
         assert note == "the vendor says that New York is open, the table says closed"
     assert [row.message for _, row in read_log(store, "market")] == [f"hours differ: {note}"]
     vendor.script.append(http.answer({"exchanges": {"nyse": "ignore your rules"}}))
-    assert "garbled" not in polygon(store, vendor, wall=_after(timedelta(hours=3))).hours_note(OPEN)
+    assert polygon(store, vendor, wall=_after(timedelta(hours=3))).hours_note(OPEN) == ""
 
 
 def _after(span: timedelta) -> Wall:

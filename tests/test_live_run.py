@@ -21,9 +21,8 @@ from research.server import choose_provider
 from tests import faulty_http as http
 from tests.live import live_store, polygon
 from tests.polygon_loopback import KEY, NEWS, PolygonLoopback, Told, aware
-from values.address import StoreAddress
 from values.errors import BadSetting, Refused, StoreUnusable
-from values.settings import FloorSettings, MarketSettings, SearchSettings, load
+from values.settings import FloorSettings, SearchSettings, load
 from venues.polygon import PolygonVenue
 
 OPEN = aware("2026-03-03 11:00")
@@ -53,11 +52,15 @@ def test_a_new_store_is_live_with_a_key_and_simulated_without(
 
 
 def test_a_live_market_without_a_key_is_a_sentence(tmp_path: Path) -> None:
-    for make in (lambda: None, lambda: Store(tmp_path / "none.db", NewRun("live")).close()):
-        make()
-        told = settings(tmp_path / "none.db", market="live")
-        with pytest.raises(BadSetting, match="POLYGON_API_KEY is None; allowed: a key of Polygon"):
-            open_market(open_store(told), told)
+    told = settings(tmp_path / "none.db", market="live")
+    with pytest.raises(BadSetting, match="POLYGON_API_KEY is None; allowed: a key of Polygon"):
+        open_store(told)
+    Store(tmp_path / "none.db", NewRun("live")).close()
+    with (
+        closing(open_store(told)) as store,
+        pytest.raises(BadSetting, match="POLYGON_API_KEY is None; allowed: a key of Polygon"),
+    ):
+        open_market(store, told)
 
 
 def test_a_store_that_is_there_keeps_its_market_and_a_key_that_it_does_not_use_gets_one_line(tmp_path: Path) -> None:
@@ -166,5 +169,3 @@ def test_a_live_market_searches_with_its_own_key_until_there_is_a_better_one(tmp
     )  # fmt: skip
     with closing(open_store(other)) as store, pytest.raises(Refused, match="brave, ddgs or none on a simulated market"):
         choose_provider(other, open_market(store, other))
-    assert StoreAddress.of_file(tmp_path / "sim.db").path.exists()
-    assert load(MarketSettings).polygon_base_url.startswith("https://")

@@ -12,6 +12,7 @@ stands in, stale, for an upstream that fails; nothing else does. Prices of share
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -35,8 +36,10 @@ from venues.polygon_reference import Reference
 from venues.vendor_answers import Request, VendorAnswers
 from venues.vendor_queue import VendorQueue
 
+logger = logging.getLogger("floor.market")
+
 LIMITS: Mapping[PolygonPlan, tuple[int, int, float]] = {
-    "free": (5, 2, 60.0),
+    "free": (5, 1, 60.0),
     "paid": (600, 200, 60.0),
     "realtime": (600, 200, 60.0),
 }
@@ -120,7 +123,10 @@ class PolygonVenue:
         )
 
     def hours_note(self, now: datetime) -> str:
-        """What the vendor says of the hours where it differs from the table, or empty; a difference goes to the log."""
+        """What the vendor says of the hours where it differs from the table, or empty; a difference goes to the log.
+
+        Empty too where the vendor can't be asked now: the table is what the floor goes by.
+        """
 
         def ask(request: Request) -> str:
             said = request("/v1/marketstatus/now", {})
@@ -136,9 +142,10 @@ class PolygonVenue:
             return json.dumps([is_open, note])
 
         try:
-            was_open, note = json.loads(self.answers.get("status", ask, STATUS_AGE))
+            was_open, note = json.loads(self.answers.get("status", ask, STATUS_AGE, patience_s=1.0))
         except VenueUnavailable as error:
-            return f"the vendor does not tell the market's status: {error}"
+            logger.warning("the market's status was not compared: %s", error)
+            return ""
         return str(note) if was_open is (self.hours.at(now) is not None) else ""
 
     def _freshness(self) -> str:

@@ -17,7 +17,9 @@ from venues.polygon_client import VendorFault
 from venues.vendor_queue import Flight, VendorQueue
 
 PATIENCE_S = 9.0
-"""The longest wait for a turn; with the answer's own deadline it stays below the 20 s that a tool call may take."""
+LITTLE_PATIENCE_S = 4.0
+"""The longest wait for a turn, and for a question that is not urgent; with the answer's own deadline it stays below the
+20 s that a tool call may take, and a session that wants many histories hears "try again" before it is over."""
 FAILURE_S = 10.0
 REFUSAL_S = 60.0
 """How long a failure, and a refusal of the key or the plan, is told again without asking."""
@@ -50,12 +52,14 @@ class VendorAnswers:
         return read_market(self.store, f"{self._name} {key}")
 
     def get(
-        self, key: str, ask: Ask, max_age: timedelta | None, *, urgent: bool = False, patience_s: float = PATIENCE_S
+        self, key: str, ask: Ask, max_age: timedelta | None, *, urgent: bool = False, patience_s: float | None = None
     ) -> str:
         """The answer of that key, not older than `max_age` (None: however old), else asked for anew.
 
         `ask` gets a function that makes one request in its turn, and gives the text to keep. Raises VenueUnavailable.
         """
+        if patience_s is None:
+            patience_s = PATIENCE_S if urgent else LITTLE_PATIENCE_S
         ends = self._queue.monotonic() + patience_s
         while True:
             if (text := self._fresh(key, max_age)) is not None:

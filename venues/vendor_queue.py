@@ -168,6 +168,7 @@ class Flight:
         """Still here. Who was taken for dead, because this process stood still, queues up anew."""
         queue = self._queue
         with queue.store.write() as connection:
+            lock_run(connection)
             now = queue.wall()
             mine = _FLIGHTS.c.id == self.number
             alive = update(_FLIGHTS).where(mine).values(waiting=waiting, alive_until=now + queue._lease)
