@@ -76,7 +76,7 @@ def test_who_has_no_turn_in_time_is_told_how_long_it_would_be(store: Store) -> N
     for n in range(5):
         ask(queue, f"question {n}")
     begun = hands.passed
-    with pytest.raises(VenueUnavailable, match=r"allows 5 requests in 60 s, all are used; try again in \d\d s"):
+    with pytest.raises(VenueUnavailable, match=r"allows 5 requests in 60 s; all are used; try again in \d\d s"):
         ask(queue, "one more", patience_s=9.0)
     assert 9.0 <= hands.passed - begun <= 10.0
     with store.read() as connection:
@@ -97,7 +97,7 @@ def test_prices_have_turns_that_other_questions_can_not_take(store: Store) -> No
     queue = made(store, hands, reserved=2)
     for n in range(3):
         assert ask(queue, f"history {n}", urgent=False) < 1
-    with pytest.raises(VenueUnavailable, match="all are used"):
+    with pytest.raises(VenueUnavailable, match="of which 2 are for prices; all are used"):
         ask(queue, "history 4", urgent=False, patience_s=9.0)
     assert ask(queue, "a price") == hands.passed
 

@@ -209,7 +209,9 @@ class Flight:
     def _why(self, ahead: int, wait: timedelta) -> str:
         queue = self._queue
         others = f" and {ahead} other{'' if ahead == 1 else 's'} wait" if ahead else ""
+        kept = f", of which {queue.reserved} {'is' if queue.reserved == 1 else 'are'} for prices"
         return (
-            f"the plan allows {queue.limit} requests in {queue.window.total_seconds():g} s, all are used{others}; "
+            f"the plan allows {queue.limit} requests in {queue.window.total_seconds():g} s"
+            f"{'' if self.urgent or not queue.reserved else kept}; all are used{others}; "
             f"try again in {max(1.0, wait.total_seconds()):.0f} s"
         )
