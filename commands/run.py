@@ -133,7 +133,11 @@ def _run_on(
 
 def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
     run = store.run()
-    what = {"simulated": f"seed {run.seed}", "replay": f"file {run.history_name}"}.get(run.market, "")
+    what = {
+        "simulated": f"seed {run.seed}",
+        "replay": f"file {run.history_name}",
+        "live": f"Polygon, plan {settings.polygon_plan}",
+    }[run.market]
     model = "house (rule-based)" if settings.model == "house" else settings.model
     yield f"store {store.address}, market {run.market.upper()} ({what}), model {model}"
     if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
@@ -141,7 +145,10 @@ def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
     if store.migrated_copy is not None:
         yield f"the store was of an older version: copied to {store.migrated_copy} and brought up to date"
     if settings.polygon_api_key is not None and run.market != "live":
-        yield "a key for live prices is set, and this version has no live market: it is not used"
+        yield (
+            f"POLYGON_API_KEY is set, and this store is of a {run.market} market, which does not use it: for live "
+            "prices name another store (DATABASE_URL=sqlite:///live.db), or start anew with `trading-floor reset`"
+        )
 
 
 async def _live(
@@ -264,6 +271,8 @@ def _told(store: Store, settings: FloorSettings, names: Iterable[str]) -> dict[s
         told["REPLAY_HISTORY"] = str(settings.history_path)
     for name in names:
         value = getattr(settings, name)
+        if name == "polygon_api_key" and run.market != "live":
+            continue  # a market that does not use the key has no need of it
         if value is not None and name.upper() not in told:
             told[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return told

@@ -16,7 +16,9 @@ import httpx2
 from pydantic import SecretStr
 
 from commands.checks import Finding
+from values.clock import wall_now
 from values.settings import OPENAI_URL, FloorSettings
+from venues.polygon import plan_question
 
 DEADLINE_S = 10.0
 ANSWER_BYTES_MAX = 8_000_000
@@ -54,6 +56,12 @@ def _brave(settings: FloorSettings) -> Requested:
     return "GET", "res/v1/web/search", headers, {"q": "market", "count": "1"}
 
 
+def _polygon(settings: FloorSettings) -> Requested:
+    """The smallest request that only the plan that is set may make."""
+    path, fields = plan_question(settings.polygon_plan, wall_now())
+    return "GET", path.removeprefix("/"), {"Authorization": f"Bearer {_plain(settings.polygon_api_key)}"}, fields
+
+
 def _pushover(settings: FloorSettings) -> Requested:
     form = {"token": _plain(settings.pushover_token), "user": _plain(settings.pushover_user)}
     return "POST", "1/users/validate.json", {}, form
@@ -83,6 +91,14 @@ UPSTREAMS: Sequence[Upstream] = (
         lambda given: None if given.brave_api_key else "no key",
         _brave,
         lambda said: said.get("type") == "search",
+    ),
+    Upstream(
+        "polygon",
+        "POLYGON_API_KEY, POLYGON_PLAN and POLYGON_BASE_URL",
+        lambda given: given.polygon_base_url,
+        lambda given: None if given.polygon_api_key else "no key",
+        _polygon,
+        lambda said: "request_id" in said and said.get("status") in ("OK", "DELAYED"),
     ),
     Upstream(
         "pushover",

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from store.columns import Moment, RowId, Words, cash, name, price, quantity
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -306,6 +306,29 @@ market_cache = Table(
     Column("value", Words, nullable=False),
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+)
+
+# Who asks a market's vendor for what, so that no two processes ask the same at once; gone when it is answered.
+market_flights = Table(
+    "market_flights",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("what", String(120), nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("waiting", Boolean, nullable=False),  # for a request's turn; otherwise it has one, or is between two
+    Column("alive_until", Moment, nullable=False),  # beyond it, its process is taken for dead
+    UniqueConstraint("what"),
+    sqlite_autoincrement=True,
+)
+
+# Requests of the vendor's limit that are in use: each takes `weight` of them until `free_at`.
+market_slots = Table(
+    "market_slots",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("free_at", Moment, nullable=False),
+    Column("weight", Integer, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 notifications = Table(

@@ -98,11 +98,6 @@ class FloorSettings(DashboardSettings, ModelSettings, PushSettings, SearchSettin
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
     )
-    polygon_api_key: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("polygon_api_key", "massive_api_key"),
-        description="reserved for live prices, which this version does not have; the floor says so in one line",
-    )
     otel_exporter_otlp_endpoint: Address | None = Field(
         None, description="an OpenTelemetry collector (OTLP over HTTP) that gets every span too"
     )
