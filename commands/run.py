@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from accounts import open_account
 from commands.dashboard import DashboardProcess
 from commands.screen import PlainScreen, Screen, TableScreen
-from commands.seats import FloorRecorder, seats
+from commands.seats import FloorRecorder, Models, seats
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
@@ -78,9 +78,10 @@ def _is_there(address: StoreAddress) -> bool:
 def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None, dashboard: bool) -> int:
     market = open_market(store, settings)
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
-    for line in _opening_lines(store, settings):
-        screen.say(line)
     personas = load_personas()
+    models = Models(personas, settings)
+    for line in _opening_lines(store, settings, models):
+        screen.say(line)
     for persona in personas:
         if read_account(store, persona.name) is None:
             open_account(
@@ -89,19 +90,22 @@ def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int |
             )  # fmt: skip
     for sentence in open_baselines(store, market):
         screen.say(sentence)
-    code = asyncio.run(_live(store, market, settings, personas, screen, fast, cycles_max, dashboard))
+    code = asyncio.run(_live(store, market, settings, personas, models, screen, fast, cycles_max, dashboard))
     for line in summary_lines(store):
         print(line)
     return code
 
 
-def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
+def _opening_lines(store: Store, settings: FloorSettings, models: Models) -> Iterator[str]:
     run = store.run()
     what = {"simulated": f"seed {run.seed}", "replay": f"file {run.history_name}"}.get(run.market, "")
-    model = "house (rule-based)" if settings.model == "house" else settings.model
-    yield f"store {store.address}, market {run.market.upper()} ({what}), model {model}"
-    if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
-        yield f"the price of {settings.model} is not set (MODEL_INPUT_USD, MODEL_OUTPUT_USD): its cost counts as 0 USD"
+    yield f"store {store.address}, market {run.market.upper()} ({what}), model {models.shown}"
+    yield from models.choice.sentences
+    if not models.choice.is_house:
+        yield (
+            f"models may cost {settings.session_cents} US cents a session, {settings.trader_day_cents} a trader and "
+            f"day, {settings.floor_day_cents} the floor a day (UTC)"
+        )
     if store.migrated_copy is not None:
         yield f"the store was of an older version: copied to {store.migrated_copy} and brought up to date"
     if settings.polygon_api_key is not None and run.market != "live":
@@ -113,6 +117,7 @@ async def _live(
     market: Market,
     settings: FloorSettings,
     personas: Sequence[Persona],
+    models: Models,
     screen: Screen,
     fast: bool,
     cycles_max: int | None,
@@ -120,7 +125,7 @@ async def _live(
 ) -> int:
     traders: dict[str, RunsSessions] = {}
     # a language model needs real minutes to think, and a phone real minutes to be quiet
-    may_hurry = store.run().market == "simulated" and settings.model == "house" and not settings.is_pushing
+    may_hurry = store.run().market == "simulated" and models.choice.is_house and not settings.is_pushing
     floor = Floor(
         store,
         market,
@@ -155,7 +160,7 @@ async def _live(
             if not starting.done():
                 return 0
             await starting
-            async with seats(personas, servers, recorder, settings) as seated:
+            async with seats(personas, servers, recorder, settings, models) as seated:
                 traders.update(seated)
                 settle()
                 async with page or contextlib.nullcontext():

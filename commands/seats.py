@@ -1,4 +1,4 @@
-"""Who sits at which desk: a trader for each persona, with its model, its servers and its record."""
+"""Who sits at which desk: a trader for each persona, with its model, its servers, its record and the floor's budget."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from decimal import Decimal
 from database import Store
 from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
+from model_clients.budget import Budget, CapNear
+from model_clients.choice import choose, route
 from model_clients.house import HouseModel
-from model_clients.meter import Price
-from model_clients.providers import client_for
+from model_clients.prices import Prices
+from model_clients.providers import Providers
+from model_clients.routing import Rests, Route
 from personas import Persona
 from push.outbox import Outbox
 from tracers import LogTracer
@@ -22,9 +25,37 @@ from traders import SessionBounds, SessionEnd, Trader
 from values.clock import Clock
 from values.errors import Refused, StoreUnusable
 from values.session import Mode
-from values.settings import FloorSettings
+from values.settings import FloorSettings, ModelSettings
 
 logger = logging.getLogger("floor")
+
+
+class Models:
+    """Who is asked: what was chosen for each trader, and the ways there. Raises BadSetting for what can't be had."""
+
+    def __init__(self, personas: Sequence[Persona], settings: ModelSettings) -> None:
+        self._providers = Providers(settings)
+        self._prices = Prices(settings.prices_path, settings.base_urls)
+        self._rests = Rests()
+        self.choice = choose(personas, settings, self._providers, self._prices)
+
+    def route(self, persona: Persona) -> Route:
+        """To be closed by the caller."""
+        models = self.choice.models[persona.name]
+        if models:
+            return route(models, self._providers, self._prices, self._rests)
+        house = HouseModel(persona.rulebook)
+        return Route.to(house.name, house)
+
+    @property
+    def shown(self) -> str:
+        """All of them in a few words, for the floor's first line."""
+        if self.choice.is_house:
+            return "house (rule-based)"
+        each = {name: models[0] if models else "house" for name, models in self.choice.models.items()}
+        if len(set(each.values())) == 1:
+            return next(iter(each.values()))
+        return ", ".join(f"{name} {model}" for name, model in each.items())
 
 
 @dataclass(slots=True)
@@ -67,48 +98,56 @@ class FloorRecorder:
             await asyncio.to_thread(self._push, self.outbox, end)
 
     def _push(self, outbox: Outbox, end: SessionEnd) -> None:
-        """The row of notifications says what became of it; a session does not fail for a push."""
-        try:
-            outbox.send(
-                end.account, f"{end.account}: session {end.outcome}", end.appraisal or end.reason, end.session_id
-            )
-        except (Refused, StoreUnusable) as error:
-            logger.info("%s is not told: %s", end.account, error)
+        _send(outbox, end.account, f"{end.account}: session {end.outcome}", end.appraisal or end.reason, end.session_id)
+
+    def tell_cap_near(self, near: CapNear) -> None:
+        """A push, event `budget`: the owner hears of each day's cap once."""
+        logger.warning("%s", near.sentence)
+        if self.outbox is not None:
+            _send(self.outbox, near.by, f"budget: {near.account or 'the floor'}", near.sentence)
+
+
+def _send(outbox: Outbox, account: str, title: str, message: str, session_id: str | None = None) -> None:
+    """The row of notifications says what became of it; nothing fails for a push."""
+    try:
+        outbox.send(account, title, message, session_id)
+    except (Refused, StoreUnusable) as error:
+        logger.info("%s is not told: %s", account, error)
 
 
 @contextlib.asynccontextmanager
 async def seats(
-    personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings
+    personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings, models: Models
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
     connections, so that what a server writes to one is never taken for its answer to another.
 
     Raises BadSetting for a model that can't be had.
     """
-    asking = () if settings.model == "house" else personas
-    clients = {persona.name: client_for(settings.model, settings) for persona in asking}
     bounds = SessionBounds(
-        settings.session_turns,
-        float(settings.session_seconds),
-        Decimal(settings.session_cents) / 100,
-        Price(settings.model_input_usd or Decimal(0), settings.model_output_usd or Decimal(0)),
+        settings.session_turns, float(settings.session_seconds), Decimal(settings.session_cents) / 100
     )
-    traders = {}
-    for persona in personas:
-        house = HouseModel(persona.rulebook)
-        traders[persona.name] = Trader(
-            persona.name,
-            persona.last_name,
-            settings.model if clients else house.name,
-            prompt=persona.prompt,
-            client=clients.get(persona.name, house),
-            servers=servers.of(persona.name),
-            recorder=recorder,
-            tracer=recorder.tracer.tracer,
-            bounds=bounds,
-        )
-    try:
+    budget = Budget(
+        recorder.store,
+        Decimal(settings.trader_day_cents) / 100,
+        Decimal(settings.floor_day_cents) / 100,
+        recorder.tell_cap_near,
+    )
+    await asyncio.to_thread(budget.settle_abandoned, of_others=True)
+    async with contextlib.AsyncExitStack() as open_routes:
+        traders = {}
+        for persona in personas:
+            route = models.route(persona)
+            open_routes.push_async_callback(route.close)
+            traders[persona.name] = Trader(
+                persona.name,
+                persona.last_name,
+                route,
+                prompt=persona.prompt,
+                servers=servers.of(persona.name),
+                recorder=recorder,
+                tracer=recorder.tracer.tracer,
+                bounds=bounds,
+                budget=budget,
+            )
         yield traders
-    finally:
-        for client in clients.values():
-            await client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -69,6 +70,9 @@ def chain(folder: Path, more: str = "pass") -> Path:
     first = MIGRATIONS / "versions" / "0001_first_schema.py"
     (versions / "0000_before.py").write_text(OLDER.format(first=str(first)))
     (versions / "0001_since.py").write_text(NEWER.format(more=more))
+    for later in sorted(first.parent.glob("*.py")):
+        if later.name > first.name:
+            shutil.copy(later, versions)
     return folder
 
 
