@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -98,6 +98,7 @@ class Budget:
     def _reserve(self, session_id: str, account: str, most: ModelCall) -> int:
         day = most.wall_time.astimezone(UTC).date()
         with self.store.write() as connection:
+            _open_days(connection, day, [whose for whose, _ in self._caps(account)])
             for whose, cap in self._caps(account):
                 if not _add(connection, day, whose, most.cost_usd, cap):
                     raise _over(connection, day, whose, cap, most)
@@ -129,26 +130,33 @@ class Budget:
             ]
 
 
+def _open_days(connection: Connection, day: date, accounts: Sequence[str]) -> None:
+    """Rows of the day for those that have none. The run is locked before any row of the day, never after one."""
+    table = tables.spending
+    query = select(table.c.account).where(table.c.day == day, table.c.account.in_(accounts))
+    if len(connection.execute(query).all()) == len(accounts):
+        return
+    lock_run(connection)  # a row that is not there yet can't be locked
+    known = set(connection.execute(query).scalars())
+    for account in accounts:
+        if account not in known:
+            connection.execute(insert(table).values(day=day, account=account, cost_usd=Decimal(0), is_told=False))
+
+
 def _add(connection: Connection, day: date, account: str, usd: Decimal, cap: Decimal) -> bool:
     """Whether the day's spending could take `usd` more within the cap; it has it then."""
     table = tables.spending
-    mine = (table.c.day == day, table.c.account == account)
-    fitting = update(table).where(*mine, table.c.cost_usd <= cap - usd).values(cost_usd=table.c.cost_usd + usd)
-    if connection.execute(fitting).rowcount:
-        return True
-    if usd > cap or connection.execute(select(table.c.day).where(*mine)).one_or_none() is not None:
-        return False
-    lock_run(connection)  # a row that is not there yet can't be locked
-    if connection.execute(select(table.c.day).where(*mine)).one_or_none() is None:
-        connection.execute(insert(table).values(day=day, account=account, cost_usd=Decimal(0), is_told=False))
+    fitting = (
+        update(table)
+        .where(table.c.day == day, table.c.account == account, table.c.cost_usd <= cap - usd)
+        .values(cost_usd=table.c.cost_usd + usd)
+    )
     return bool(connection.execute(fitting).rowcount)
 
 
 def _over(connection: Connection, day: date, account: str, cap: Decimal, most: ModelCall) -> OverBudget:
     table = tables.spending.c
-    spent = connection.execute(
-        select(table.cost_usd).where(table.day == day, table.account == account)
-    ).scalar_one_or_none() or Decimal(0)
+    spent = connection.execute(select(table.cost_usd).where(table.day == day, table.account == account)).scalar_one()
     who = f"{account} may" if account else "the floor may"
     return OverBudget(
         f"{who} cost {cap} USD a day: {spent} is spent or held on {day}, and the next call of {most.model} can cost up "

@@ -5,6 +5,7 @@ A process says "ready" once it has imported all it needs, begins when it gets a 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,14 @@ import database
 import venues.simulated  # noqa: F401 - early, so that the work itself is all that is left to do
 from database import NewRun, Store
 from market import open_market, open_store
+from model_clients.budget import Budget
+from model_clients.meter import OverBudget
 from store.migrate import upgrade
 from values.address import StoreAddress
+from values.clock import wall_now
 from values.errors import Refused, StoreUnusable
 from values.settings import MarketSettings, load
+from values.usage import ModelCall, Rates, Tokens
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -83,8 +90,41 @@ def open_accounts(url: str, strategy: str, *names: str) -> object:
     return opened
 
 
+def spend(url: str, cap_usd: str, count: str, *accounts: str) -> object:
+    """A process for each account makes `count` calls at once, as dear as can be; how many were refused."""
+    waiting, begin = os.pipe()
+    children = []
+    for account in accounts:
+        child = os.fork()
+        if not child:
+            os.close(begin)
+            os.read(waiting, 1)
+            os._exit(asyncio.run(_spend(url, account, int(count), Decimal(cap_usd))))
+        children.append(child)
+    os.close(begin)
+    return sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+
+
+async def _spend(url: str, account: str, count: int, cap: Decimal) -> int:
+    with closing(Store(StoreAddress.parse(url, PROJECT))) as store:
+        budget = Budget(store, cap, cap)
+        calls = (one_call(budget, account, f"{os.getpid()}-{number}") for number in range(count))
+        return [isinstance(each, OverBudget) for each in await asyncio.gather(*calls, return_exceptions=True)].count(
+            True
+        )
+
+
+async def one_call(budget: Budget, account: str, session_id: str) -> None:
+    """A call that uses all that was held for it: 1 cent. Raises OverBudget."""
+    call = ModelCall("test/dear", Tokens(9_000, 1_000), CENT_RATES, False, 1.0, "stop", wall_now())
+    reservation = await budget.reserve(session_id, account, replace(call, is_estimate=True))
+    await asyncio.sleep(0)
+    await budget.settle(reservation, call)
+
+
+CENT_RATES = Rates.plain(Decimal(1), Decimal(1))
 WORK: dict[str, Callable[..., object]] = {
-    "open_new": open_new, "migrate": migrate, "orders": orders, "open_accounts": open_accounts,
+    "open_new": open_new, "migrate": migrate, "orders": orders, "open_accounts": open_accounts, "spend": spend,
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from store import tables
 from tests.bookkeeping import books, differences
 from tests.chaos.arena import PRICES, SECRETS, Arena, arena
 from tests.chaos.attacks import (
+    CALL_USD,
     CHANNELS,
     GOALS,
     LIMITS,
