@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date
 from decimal import Decimal
 
@@ -13,6 +14,26 @@ from ledger.difference import Difference
 from store import tables
 from values.money import ZERO, plain
 from values.usage import Rates, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """What language models have cost on a wall day, calls under way at their most; and, of all time, which share of the
+    tokens that they read came from providers' caches (None before the first call that was counted)."""
+
+    today_usd: Decimal
+    cached_share: float | None
+
+
+def model_use(connection: Connection, day: date) -> ModelUse:
+    spending, sessions = tables.spending.c, tables.sessions.c
+    today = connection.execute(
+        select(spending.cost_usd).where(spending.day == day, spending.account == "")
+    ).scalar_one_or_none()
+    sums = select(func.sum(sessions.cached_tokens), func.sum(sessions.input_tokens)).where(sessions.cost_usd > ZERO)
+    cached, read = connection.execute(sums).one()
+    return ModelUse(today or ZERO, float(cached / read) if read else None)
+
 
 _SUMMED = ("input_tokens", "output_tokens", "cached_tokens", "cost_usd")
 

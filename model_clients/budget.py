@@ -22,6 +22,7 @@ from model_clients.meter import OverBudget
 from store import tables
 from store.model_calls import call_values, record_calls
 from values.clock import wall_now
+from values.money import plain
 from values.usage import ModelCall, Rates, Tokens
 
 NEAR = Decimal("0.8")
@@ -159,8 +160,8 @@ def _over(connection: Connection, day: date, account: str, cap: Decimal, most: M
     spent = connection.execute(select(table.cost_usd).where(table.day == day, table.account == account)).scalar_one()
     who = f"{account} may" if account else "the floor may"
     return OverBudget(
-        f"{who} cost {cap} USD a day: {spent} is spent or held on {day}, and the next call of {most.model} can cost up "
-        f"to {most.cost_usd}"
+        f"{who} cost {plain(cap)} USD a day: {plain(spent)} is spent or held on {day}, and the next call of "
+        f"{most.model} can cost up to {plain(most.cost_usd)}"
     )
 
 

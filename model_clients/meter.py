@@ -30,7 +30,7 @@ from model_clients.replies import ChatUsage
 from model_clients.routing import Bounded, Candidate, Route
 from values.clock import wall_now
 from values.errors import Refused
-from values.money import ZERO
+from values.money import ZERO, plain
 from values.usage import ModelCall, Rates, Tokens
 
 logger = logging.getLogger("floor.models")
@@ -85,8 +85,9 @@ class Meter:
         usd = most.cost_usd
         if self.spent_usd + self.held_usd + usd > self.usd_max:
             raise OverBudget(
-                f"the session may cost {self.usd_max} USD: {self.spent_usd} is spent, {self.held_usd} held for calls "
-                f"under way, and the next call of {most.model} can cost up to {usd}"
+                f"the session may cost {plain(self.usd_max)} USD: {plain(self.spent_usd)} is spent, "
+                f"{plain(self.held_usd)} held for calls under way, and the next call of {most.model} can cost up to "
+                f"{plain(usd)}"
             )
         self.held_usd += usd
         try:

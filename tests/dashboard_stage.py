@@ -34,7 +34,7 @@ from values.money import ZERO, notional
 from values.usage import ModelCall, Rates, Tokens
 
 NAMES = ("warren", "george", "mine", CASH)
-HOUSE = House(load_personas(), timedelta(hours=1), Decimal("0.50"))
+HOUSE = House(load_personas(), timedelta(hours=1), Decimal(5))
 WHOLE = ("header", "leaderboard", "equity", "drawdown", "notifications", "health")
 OF_ACCOUNT = ("top", "log", "holdings", "trades", "decisions", "value")
 

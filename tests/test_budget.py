@@ -173,7 +173,8 @@ async def test_a_model_that_hangs_is_charged_when_its_session_is_cancelled(store
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert (meter.held_usd, rows(store, tables.reservations)) == (0, [])
+    assert meter.held_usd == 0
+    assert rows(store, tables.reservations) == []
     assert spent(store)["warren"] == meter.spent_usd > 0
 
 
@@ -184,7 +185,8 @@ async def test_a_session_that_is_cancelled_while_it_reserves_gives_the_money_bac
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert (model.heard, meter.held_usd, meter.spent_usd) == ([], 0, 0)
+    assert model.heard == []
+    assert meter.held_usd == meter.spent_usd == 0
     assert rows(store, tables.reservations) == []
     assert set(spent(store).values()) <= {Decimal(0)}
 
