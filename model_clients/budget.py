@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from database import Store, lock_run
+from database import Store
 from model_clients.meter import OverBudget
 from store import tables
-from store.model_calls import call_values, record_calls
+from store.model_calls import FLOOR, add_spending, call_values, insert_calls, open_days
 from values.clock import wall_now
 from values.money import plain
 from values.usage import ModelCall, Rates, Tokens
@@ -29,8 +29,6 @@ NEAR = Decimal("0.8")
 """Of a day's cap: from there on the owner is told, once."""
 ABANDONED_AFTER = timedelta(minutes=15)
 """No call takes as long: whoever made it has forgotten it."""
-FLOOR = ""
-"""Stands for the whole floor where an account's name stands for a trader."""
 _CALL_COLUMNS = (
     "model", "input_tokens", "output_tokens", "cache_write_tokens", "input_usd", "cached_usd", "cache_write_usd",
     "output_usd", "cost_usd", "wall_time",
@@ -99,7 +97,7 @@ class Budget:
     def _reserve(self, session_id: str, account: str, most: ModelCall) -> int:
         day = most.wall_time.astimezone(UTC).date()
         with self.store.write() as connection:
-            _open_days(connection, day, [whose for whose, _ in self._caps(account)])
+            open_days(connection, day, account)
             for whose, cap in self._caps(account):
                 if not _add(connection, day, whose, most.cost_usd, cap):
                     raise _over(connection, day, whose, cap, most)
@@ -131,19 +129,6 @@ class Budget:
             ]
 
 
-def _open_days(connection: Connection, day: date, accounts: Sequence[str]) -> None:
-    """Rows of the day for those that have none. The run is locked before any row of the day, never after one."""
-    table = tables.spending
-    query = select(table.c.account).where(table.c.day == day, table.c.account.in_(accounts))
-    if len(connection.execute(query).all()) == len(accounts):
-        return
-    lock_run(connection)  # a row that is not there yet can't be locked
-    known = set(connection.execute(query).scalars())
-    for account in accounts:
-        if account not in known:
-            connection.execute(insert(table).values(day=day, account=account, cost_usd=Decimal(0), is_told=False))
-
-
 def _add(connection: Connection, day: date, account: str, usd: Decimal, cap: Decimal) -> bool:
     """Whether the day's spending could take `usd` more within the cap; it has it then."""
     table = tables.spending
@@ -167,19 +152,13 @@ def _over(connection: Connection, day: date, account: str, cap: Decimal, most: M
 
 def _replace(connection: Connection, row: Row[tuple[object, ...]], call: ModelCall | None) -> None:
     """The call on record in the place of its reservation; a call of None costs nothing and leaves nothing."""
-    table, spending = tables.reservations, tables.spending
+    table = tables.reservations
     if not connection.execute(delete(table).where(table.c.id == row.id)).rowcount:
         return  # another process found it abandoned
     change = (Decimal(0) if call is None else call.cost_usd) - row.cost_usd
-    day = row.wall_time.astimezone(UTC).date()
-    for account in (FLOOR, row.account):
-        connection.execute(
-            update(spending)
-            .where(spending.c.day == day, spending.c.account == account)
-            .values(cost_usd=spending.c.cost_usd + change)
-        )
+    add_spending(connection, row.wall_time.astimezone(UTC).date(), row.account, change)
     if call is not None:
-        record_calls(connection, row.session_id, row.account, [call])
+        insert_calls(connection, row.session_id, row.account, [call])
 
 
 def _near(connection: Connection, day: date, account: str, cap: Decimal, by: str) -> CapNear | None:
