@@ -1,4 +1,4 @@
-"""Calls of language models as rows, and what they have cost a session and a day, within a transaction of the caller's."""
+"""Calls of language models as rows, and what they have cost a session and a day, in a transaction of the caller's."""
 
 from __future__ import annotations
 

@@ -19,13 +19,14 @@ from database import Store, write_account
 from ledger.reconcile import reconcile
 from ledger.sessions import end_session_row, open_session_row
 from model_clients.bounds import UNSEEN_TOKENS
-from model_clients.budget import FLOOR, Budget, CapNear
+from model_clients.budget import Budget, CapNear
 from model_clients.failures import BadReply, ModelDown, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
 from model_clients.meter import Meter, MeteredClient, OutOfTurns, OverBudget
 from model_clients.prices import FREE, Price
 from model_clients.replies import ChatUsage
 from model_clients.routing import Route
 from store import tables
+from store.model_calls import FLOOR
 from tests.scripted import Reply, ScriptedModel
 from tests.side_by_side import at_once, one_call
 from values.errors import Refused

@@ -23,6 +23,7 @@ PROOFS: tuple[str, ...] = (
     "torn",
     "copies",
     "models",
+    "spending",
     "injections",
     "canaries",
     "bad_inputs",
