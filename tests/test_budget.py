@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from autogen_core.models import LLMMessage, SystemMessage, UserMessage
+from autogen_core.models import CreateResult, LLMMessage, SystemMessage, UserMessage
 from opentelemetry.trace import NoOpTracer
 from sqlalchemy import Row, select, update
 
@@ -179,17 +179,51 @@ async def test_a_model_that_hangs_is_charged_when_its_session_is_cancelled(store
     assert spent(store)["warren"] == meter.spent_usd > 0
 
 
+class Slow(Budget):
+    """Holds at once, and says so late."""
+
+    is_held: asyncio.Event
+    may_say: asyncio.Event
+
+    async def reserve(self, session_id: str, account: str, most: ModelCall) -> int:
+        number = await super().reserve(session_id, account, most)
+        self.is_held.set()
+        await self.may_say.wait()
+        return number
+
+
 async def test_a_session_that_is_cancelled_while_it_reserves_gives_the_money_back(store: Store) -> None:
-    client, meter, model = seat(budget_of(store), "Hello.")
+    budget = Slow(store, Decimal(1), Decimal(1))
+    budget.is_held, budget.may_say = asyncio.Event(), asyncio.Event()
+    client, meter, model = seat(budget, "Hello.")
     asking = asyncio.create_task(client.create(SAID))
-    await asyncio.sleep(0)
+    await budget.is_held.wait()
+    assert len(rows(store, tables.reservations)) == 1
     asking.cancel()
+    budget.may_say.set()
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert model.heard == []
     assert meter.held_usd == meter.spent_usd == 0
     assert rows(store, tables.reservations) == []
-    assert set(spent(store).values()) <= {Decimal(0)}
+    assert set(spent(store).values()) == {Decimal(0)}
+
+
+class Uncounted(ScriptedModel):
+    """Answers without saying what it used, as some servers do."""
+
+    async def create(self, *given: Any, **more: Any) -> CreateResult:
+        result = await super().create(*given, **more)
+        return result.model_copy(update={"usage": ChatUsage(25, 2, is_estimate=True)})
+
+
+async def test_an_answer_that_nobody_counted_has_cost_the_most(store: Store) -> None:
+    meter = Meter(30, Decimal(1), "trace_1", "warren", budget_of(store))
+    client = MeteredClient(Route.to("test/dear", Uncounted("Hello."), PRICE), meter, NoOpTracer())
+    await client.create(SAID)
+    [row] = rows(store, tables.model_calls)
+    assert (row.input_tokens, row.output_tokens, row.is_estimate, row.finish_reason) == (1_100, 10, True, "stop")
+    assert row.cost_usd == spent(store)["warren"] == RATES.cost(Tokens(1_100, 10, written=1_100))
 
 
 async def test_a_free_model_leaves_no_row_of_the_budget(store: Store) -> None:

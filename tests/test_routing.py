@@ -109,9 +109,11 @@ async def test_when_all_are_out_the_last_failure_is_told_and_the_first_to_wake_i
 
 async def test_a_model_named_exactly_is_never_replaced() -> None:
     model = ScriptedModel(DOWN, "From a.")
-    client = MeteredClient(Route.to("openai/a", model), Meter(30, Decimal(1)), NoOpTracer())
+    route = Route.to("openai/a", model)
+    client = MeteredClient(route, Meter(30, Decimal(1)), NoOpTracer())
     with pytest.raises(ModelUnavailable):
         await client.create(SAID)
+    assert route.rests.left_s("openai/a") == 0
     assert (await client.create(SAID)).content == "From a."  # and needs no rest
 
 
