@@ -6,20 +6,23 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from database import Store
 from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
 from model_clients.budget import Budget, CapNear
-from model_clients.choice import choose, route
+from model_clients.choice import Choice, choose, route
 from model_clients.house import HouseModel
 from model_clients.prices import Prices
 from model_clients.providers import Providers
-from model_clients.routing import Rests, Route
+from model_clients.recorded import RecordedClient
+from model_clients.routing import Candidate, Rests, Route
 from personas import Persona
 from push.outbox import Outbox
+from recording.recording import Recording
+from recording.session import FillOrder, SessionRecording
 from tracers import LogTracer
 from traders import SessionBounds, SessionEnd, Trader
 from values.clock import Clock
@@ -33,19 +36,31 @@ logger = logging.getLogger("floor")
 class Models:
     """Who is asked: what was chosen for each trader, and the ways there. Raises BadSetting for what can't be had."""
 
-    def __init__(self, personas: Sequence[Persona], settings: ModelSettings) -> None:
+    def __init__(
+        self, personas: Sequence[Persona], settings: ModelSettings, recording: Recording | None = None
+    ) -> None:
+        """In a playback nobody is asked, and what was chosen is on the recording."""
         self._providers = Providers(settings)
         self._prices = Prices(settings.prices_path, settings.base_urls)
         self._rests = Rests()
-        self.choice = choose(personas, settings, self._providers, self._prices)
+        if recording is not None and recording.is_playing:
+            kept = dict(recording.fact("models"))  # type: ignore[call-overload]
+            self.choice = Choice({name: tuple(models) for name, models in kept.items()}, ())
+        else:
+            self.choice = choose(personas, settings, self._providers, self._prices)
 
-    def route(self, persona: Persona) -> Route:
-        """To be closed by the caller."""
+    def route(self, persona: Persona, tape: SessionRecording | None = None) -> Route:
+        """To be closed by the caller. On a playback's tape it costs nothing."""
         models = self.choice.models[persona.name]
-        if models:
-            return route(models, self._providers, self._prices, self._rests)
         house = HouseModel(persona.rulebook)
-        return Route.to(house.name, house)
+        if tape is not None and tape.is_playing:
+            played = [Candidate(each, RecordedClient(each, None, tape)) for each in models or (house.name,)]
+            return Route(played, self._rests)
+        live = route(models, self._providers, self._prices, self._rests) if models else Route.to(house.name, house)
+        if tape is None:
+            return live
+        kept = [replace(each, client=RecordedClient(each.model, each.client, tape)) for each in live.candidates]
+        return Route(kept, self._rests)
 
     @property
     def shown(self) -> str:
@@ -117,7 +132,12 @@ def _send(outbox: Outbox, account: str, title: str, message: str, session_id: st
 
 @contextlib.asynccontextmanager
 async def seats(
-    personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings, models: Models
+    personas: Sequence[Persona],
+    servers: Servers,
+    recorder: FloorRecorder,
+    settings: FloorSettings,
+    models: Models,
+    recording: Recording | None = None,
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
     connections, so that what a server writes to one is never taken for its answer to another.
@@ -136,14 +156,17 @@ async def seats(
     await asyncio.to_thread(budget.settle_abandoned, of_others=True)
     async with contextlib.AsyncExitStack() as open_routes:
         traders = {}
+        fills = None if recording is None else FillOrder(recording)
         for persona in personas:
-            route = models.route(persona)
+            tape = None if fills is None or recording is None else SessionRecording(recording, persona.name, fills)
+            route = models.route(persona, tape)
             open_routes.push_async_callback(route.close)
             traders[persona.name] = Trader(
                 persona.name,
                 persona.last_name,
                 route,
                 prompt=persona.prompt,
+                recording=tape,
                 servers=servers.of(persona.name),
                 recorder=recorder,
                 tracer=recorder.tracer.tracer,

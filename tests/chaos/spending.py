@@ -66,7 +66,7 @@ def _alone(kind: str) -> float:
 def _together(kind: str) -> float:
     names = [f"trader{at}" for at in range(PROCESSES)]
     with _new(kind) as address, closing(Store(address)) as store:
-        at_once("spend", [(address.url, str(CAP), str(CALLS // PROCESSES + 1), *names)])
+        at_once("spend", [(address.url, name, str(CAP), str(CALLS // PROCESSES + 1)) for name in names])
         return _settled(store)
 
 
