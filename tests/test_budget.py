@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from autogen_core.models import CreateResult, LLMMessage, SystemMessage, UserMessage
 from opentelemetry.trace import NoOpTracer
 from sqlalchemy import Row, select, update
 
+from commands.seats import FloorRecorder
 from database import Store, write_account
 from ledger.reconcile import reconcile
 from ledger.sessions import end_session_row, open_session_row
@@ -25,10 +26,13 @@ from model_clients.meter import Meter, MeteredClient, OutOfTurns, OverBudget
 from model_clients.prices import FREE, Price
 from model_clients.replies import ChatUsage
 from model_clients.routing import Route
+from push.outbox import Outbox
+from push.targets import Delivery
 from store import tables
 from store.model_calls import FLOOR
 from tests.scripted import Reply, ScriptedModel
 from tests.side_by_side import at_once, one_call
+from tracers import LogTracer
 from values.errors import Refused
 from values.usage import ModelCall, Rates, Tokens
 
@@ -109,6 +113,24 @@ async def test_the_owner_is_told_once_a_day_and_cap_when_it_is_near(store: Store
         await budget.settle(await budget.reserve("trace_2", "george", MOST), MOST)
     assert [each.account for each in told] == ["warren", FLOOR, "george"]
     assert "of the floor's cap of $0.20" in told[1].sentence
+
+
+class Nowhere:
+    """No push target: messages are rows."""
+
+    names = ()
+
+    def deliver(self, title: str, message: str) -> Sequence[Delivery]:
+        raise AssertionError("there is no target")
+
+
+async def test_the_floors_word_that_a_cap_is_near_is_a_message_to_the_owner(store: Store) -> None:
+    recorder = FloorRecorder(store, cast(LogTracer, None), Outbox(store, Nowhere(), store.clock()))
+    budget = Budget(store, CENT, CENT * 100, recorder.tell_cap_near)
+    await budget.settle(await budget.reserve("trace_1", "warren", MOST), MOST)
+    [message] = rows(store, tables.notifications)
+    assert (message.account, message.title) == ("warren", "budget: warren")
+    assert message.message.startswith("models have cost $0.01 today, of warren's cap of $0.01")
 
 
 async def test_what_a_process_left_behind_has_cost_the_most(store: Store) -> None:
