@@ -80,7 +80,7 @@ UPSTREAMS: Sequence[Upstream] = (
         "ollama",
         "OLLAMA_BASE_URL",
         lambda given: given.ollama_base_url,
-        lambda given: None if given.model.startswith("ollama/") else "MODEL is no ollama/NAME",
+        lambda given: None if (given.model or "").startswith("ollama/") else "MODEL is no ollama/NAME",
         lambda _: ("GET", "models", {}, {}),
         lambda said: "data" in said,
     ),

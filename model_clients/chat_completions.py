@@ -26,7 +26,7 @@ from pydantic import BaseModel, SecretStr
 
 from model_clients.endpoint import Endpoint
 from model_clients.patience import REAL_TIME, Patience
-from model_clients.replies import ChatUsage, Reply, Unreadable, read_reply
+from model_clients.replies import ChatUsage, Reply, Unreadable, read_reply, usage_of
 from model_clients.wire_format import WireFormat, tool_choice_field
 from values.errors import Refused
 
@@ -58,7 +58,9 @@ class ChatCompletionsClient(ChatCompletionClient):
         model_info: ModelInfo = TEXT_ONLY,
         context_tokens: int = 128_000,
         patience: Patience = REAL_TIME,
+        output_tokens_max: int = 8_192,
     ) -> None:
+        self.output_tokens_max = output_tokens_max
         self._endpoint = Endpoint(model, base_url, api_key, timeout_s, patience)
         self._model = model
         self._info = model_info
@@ -130,6 +132,10 @@ class ChatCompletionsClient(ChatCompletionClient):
         """Tokens of all answered calls."""
         return self._used
 
+    def request_bytes(self, messages: Sequence[LLMMessage], tools: Sequence[Tool | ToolSchema] = ()) -> int:
+        """The length of the request that `create` would send."""
+        return len(self._body(messages, tools, "auto", None, {}, {}))
+
     def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()) -> int:
         """An estimate: the characters of the request's JSON by four, rounded up. No tokenizer is used."""
         return _tokens(len(self._wire.body({"model": self._model}, messages, tools)))
@@ -159,7 +165,7 @@ class ChatCompletionsClient(ChatCompletionClient):
         self._refuse_what_the_model_lacks(tools, json_output)
         if taken := OURS & extra.keys():
             raise ValueError(f"extra_create_args sets {', '.join(sorted(taken))}, which the client sets itself")
-        fields = {"model": self._model, **extra, **streaming}
+        fields = {"model": self._model, "max_completion_tokens": self.output_tokens_max, **extra, **streaming}
         if tools:
             fields["tool_choice"] = tool_choice_field(tool_choice, tools)
         if json_output is True:
@@ -191,7 +197,9 @@ class ChatCompletionsClient(ChatCompletionClient):
         try:
             reply = read_reply(answer, frozenset(calls_so_far), len(messages))
         except Unreadable as wrong:
-            raise self._endpoint.bad_reply(wrong) from None
+            failure = self._endpoint.bad_reply(wrong)
+            failure.usage = usage_of(answer)
+            raise failure from None
         reply = self._without_key(reply)
         usage = reply.usage
         if usage is None:

@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
-from model_clients.failures import BadReply, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
+from model_clients.failures import BadReply, ModelDown, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
 from model_clients.patience import Patience
 from model_clients.replies import Unreadable, error_text, read_json
 from model_clients.streams import EventData, StreamedReply
@@ -107,7 +107,8 @@ class Endpoint:
             response = await self._http.send(request, stream=True)
         except httpx2.TransportError as error:
             what = "can't be reached; is it running?" if isinstance(error, httpx2.ConnectError) else "hung up"
-            raise _TryAgain(ModelUnavailable(self._sentence(what, _words(error))), None) from None
+            kind = ModelDown if isinstance(error, httpx2.ConnectError) else ModelUnavailable
+            raise _TryAgain(kind(self._sentence(what, _words(error))), None) from None
         try:
             if not response.is_success:
                 raise await self._failure(response)
@@ -133,7 +134,7 @@ class Endpoint:
         if status == 429:
             failure = RateLimited(self._sentence("takes no more requests for now (429)", detail))
         elif status == 408 or status >= 500:
-            failure = ModelUnavailable(self._sentence(f"failed ({status})", detail))
+            failure = ModelDown(self._sentence(f"failed ({status})", detail))
         else:
             return RequestRefused(self._sentence(f"refuses the request ({status})", detail))
         return _TryAgain(failure, response.headers.get("retry-after"))

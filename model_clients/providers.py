@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 
 from autogen_core.models import ChatCompletionClient
 
+from model_clients.patience import REAL_TIME, Patience
 from values.errors import BadSetting
+from values.model_settings import Tier
 from values.settings import OPENAI_URL, ModelSettings
 
 
@@ -46,4 +48,23 @@ def _ollama(name: str, settings: ModelSettings) -> ChatCompletionClient:
     return ChatCompletionsClient(name, base_url=url, api_key=None)
 
 
+class Providers:
+    """Clients by name, for one set of settings."""
+
+    def __init__(self, settings: ModelSettings, patience: Patience = REAL_TIME) -> None:
+        self._settings = settings
+        self._patience = patience
+
+    def client(self, model: str) -> ChatCompletionClient:
+        """A new client for `provider/NAME`, to be closed by the caller. Raises BadSetting."""
+        return client_for(model, self._settings)
+
+    def has_key(self, provider: str) -> bool:
+        """Whether the provider's key is set, so that it may be asked unless somebody says otherwise."""
+        return provider == "openai" and self._settings.openai_api_key is not None
+
+
+TIERS: Mapping[str, Mapping[Tier, str]] = {
+    "openai": {"strategic": "gpt-5", "analytical": "gpt-5-mini", "rule": "gpt-5-nano", "fast": "gpt-5-nano"}
+}
 PROVIDERS: Mapping[str, Callable[[str, ModelSettings], ChatCompletionClient]] = {"openai": _openai, "ollama": _ollama}

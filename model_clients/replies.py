@@ -52,9 +52,11 @@ class Unreadable(ValueError):
 
 @dataclass
 class ChatUsage(RequestUsage):
-    """Tokens of one call. `cached_tokens` of the prompt's cost less; `is_estimate` when the server counted nothing."""
+    """Tokens of one call. Of the prompt's, `cached_tokens` cost less and `cache_write_tokens` were put into the cache;
+    `is_estimate` when the server counted nothing."""
 
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     is_estimate: bool = False
 
 
@@ -112,6 +114,14 @@ def read_reply(body: Mapping[str, Any], taken_ids: Collection[str], turn: int) -
     # some servers say stop here; length stays, because it explains arguments that break off
     reason = "function_calls" if finish_reason == "stop" else finish_reason
     return Reply(calls, thought, reason, usage, said, written_chars)
+
+
+def usage_of(body: Mapping[str, Any]) -> ChatUsage | None:
+    """What an answer says it used, None where it does not say so in a way that can be read."""
+    try:
+        return _usage(body)
+    except Unreadable:
+        return None
 
 
 def error_text(body: Mapping[str, Any]) -> str:

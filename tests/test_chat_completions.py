@@ -244,6 +244,7 @@ async def test_the_request_says_what_is_asked() -> None:
         await client.create(BEGIN, json_output=Verdict)
         await streamed(client, tools=TOOLS)
         plain, in_json, structured, in_stream = server.requests
+        assert all(each.pop("max_completion_tokens") == 8_192 for each in server.requests)
         assert plain == {"model": "qwen3", "temperature": 0, "messages": [{"role": "user", "content": "Begin."}]}
         assert in_json["tool_choice"] == "none"
         assert in_json["response_format"] == {"type": "json_object"}

@@ -345,7 +345,7 @@ def test_a_check_that_breaks_is_a_line_and_the_others_go_on(
     [
         ({"MODEL": "ollama/qwen3"}, "model", "ok", "ollama/qwen3, because MODEL says so"),
         ({"MODEL": "openai/gpt-5"}, "model", "FAIL", "OPENAI_API_KEY is None -> set it to a key of OpenAI"),
-        ({"MODEL": "oracle"}, "settings", "FAIL", "MODEL is 'oracle' -> set it to house, openai/NAME"),
+        ({"MODEL": "oracle"}, "settings", "FAIL", "MODEL is 'oracle' -> set it to house, provider/NAME"),
         ({"PUSH_URLS": f"json://user:{CANARY}@127.0.0.1/x"}, "push", "ok", "messages go to json"),
         ({"PUSH_URLS": f"nothing://{CANARY}"}, "push", "FAIL", "entry 1 of PUSH_URLS is 'nothing://[secret]'"),
         ({"PUSHOVER_TOKEN": CANARY}, "push", "FAIL", "PUSHOVER_USER is None"),

@@ -31,6 +31,12 @@ class ScheduleSettings(MarketSettings):
     session_cents: Annotated[int, Field(ge=0, le=100_000)] = Field(
         50, description="US cents of model use that a session may take, 0 to 100000"
     )
+    trader_day_cents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        200, description="US cents of model use that a trader may take on a wall day (UTC), 0 to 1000000"
+    )
+    floor_day_cents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        500, description="US cents of model use that all traders together may take on a wall day (UTC), 0 to 1000000"
+    )
 
 
 PASSWORD_CHARS_MIN = 8
