@@ -35,8 +35,8 @@ from values.usage import ModelCall, Rates, Tokens
 
 NAMES = ("warren", "george", "mine", CASH)
 HOUSE = House(load_personas(), timedelta(hours=1), Decimal(5))
-WHOLE = ("header", "leaderboard", "equity", "drawdown", "notifications", "health")
-OF_ACCOUNT = ("top", "log", "holdings", "trades", "decisions", "value")
+WHOLE = ("header", "leaderboard", "columns", "equity", "drawdown", "notifications", "health")
+OF_ACCOUNT = ("top", "strategy", "log", "holdings", "trades", "decisions", "value")
 
 
 @dataclass

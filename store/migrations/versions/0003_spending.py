@@ -1,13 +1,13 @@
 """What models cost: reservations, spending by the day, and the rates and cached tokens of each call.
 
-Revision 0002 follows 0001.
+Revision 0003 follows 0002.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
