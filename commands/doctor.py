@@ -111,9 +111,9 @@ def _port() -> Iterator[Finding]:
 
 
 def _model(settings: FloorSettings, why: str) -> Iterator[Finding]:
-    from model_clients.providers import client_for  # AutoGen takes a second, which most owners need not wait for
+    from model_clients.providers import Providers  # AutoGen takes a second, which most owners need not wait for
 
-    asyncio.run(client_for(settings.model, settings).close())
+    asyncio.run(Providers(settings).client(settings.model).close())
     yield Finding("ok", "model", f"{settings.model}, because {why}")
 
 

@@ -14,7 +14,7 @@ from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
 from model_clients.house import HouseModel
 from model_clients.meter import Price
-from model_clients.providers import client_for
+from model_clients.providers import Providers
 from personas import Persona
 from push.outbox import Outbox
 from tracers import LogTracer
@@ -81,12 +81,14 @@ async def seats(
     personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
-    connections, so that what a server writes to one is never taken for its answer to another.
+    connections, so that what a server writes to one is never taken for its answer to another; what they share is the
+    provider's rate limit.
 
     Raises BadSetting for a model that can't be had.
     """
     asking = () if settings.model == "house" else personas
-    clients = {persona.name: client_for(settings.model, settings) for persona in asking}
+    providers = Providers(settings)
+    clients = {persona.name: providers.client(settings.model) for persona in asking}
     bounds = SessionBounds(
         settings.session_turns,
         float(settings.session_seconds),
