@@ -90,40 +90,28 @@ class Endpoint:
         `costs` are what it takes of the provider's limits. Ends within the timeout, waits included. Raises ModelFailed.
         """
         deadline = self._patience.monotonic() + self._timeout_s
-        try:
-            async with self._gate.passage(costs, deadline) as passage:
-                return await self._try_until(deadline, passage, body, on_text)
-        except TooLong as long:
-            away = "" if long.wait_s is None else f" is {long.wait_s:.1f} s away, and"
-            what = "has its turn in the queue of this key's requests too late: it"
-            limit = (
-                f"{away} a call may take {self._timeout_s:g} s; fewer traders, a larger plan or another model would do"
-            )
-            raise RateLimited(self._sentence(f"{what}{limit}")) from None
-
-    async def _try_until(
-        self, deadline: float, passage: Passage, body: bytes, on_text: Callable[[str], None] | None
-    ) -> dict[str, Any]:
-        tries = 0
+        tries, failure = 0, None
         while True:
             tries += 1
-            if tries > 1:
-                self._gate.sent(passage)
             try:
-                async with asyncio.timeout(deadline - self._patience.monotonic()):
-                    return await self._try(body, passage, on_text)
-            except TimeoutError:
-                raise ModelUnavailable(self._sentence(f"did not answer within {self._timeout_s:g} s")) from None
-            except Unreadable as wrong:
-                raise self.bad_reply(wrong) from None
-            except _TryAgain as again:
-                wait_s = self._wait_s(again, tries, passage)
-                if tries == TRIES:
-                    raise type(again.failure)(f"{again.failure}; tried {TRIES} times") from None
-                if wait_s >= deadline - self._patience.monotonic():
-                    limits = f"the next try would be {wait_s:.1f} s away, and a call may take {self._timeout_s:g} s"
-                    raise type(again.failure)(f"{again.failure}; {limits}") from None
-                logger.warning("%s; trying again in %.1f s", again.failure, wait_s)
+                async with self._gate.passage(costs, deadline, is_again=tries > 1) as passage:
+                    try:
+                        async with asyncio.timeout(deadline - self._patience.monotonic()):
+                            return await self._try(body, passage, on_text)
+                    except TimeoutError:
+                        raise ModelUnavailable(self._sentence(f"did not answer within {self._timeout_s:g} s")) from None
+                    except Unreadable as wrong:
+                        raise self.bad_reply(wrong) from None
+                    except _TryAgain as again:
+                        failure, wait_s = again.failure, self._wait_s(again, tries, passage)
+            except TooLong as long:
+                raise self._too_long(long, failure) from None
+            if tries == TRIES:
+                raise type(failure)(f"{failure}; tried {TRIES} times")
+            wait_s = max(wait_s, self._gate.wait_s(costs, is_again=True))
+            if wait_s >= deadline - self._patience.monotonic():
+                raise self._too_long(TooLong(wait_s), failure)
+            logger.warning("%s; trying again in %.1f s", failure, wait_s)
             await self._patience.sleep(wait_s)
 
     def _wait_s(self, again: _TryAgain, tries: int, passage: Passage) -> float:
@@ -132,9 +120,18 @@ class Endpoint:
         if isinstance(again.failure, RateLimited):
             is_told = again.wait_s is not None or again.retry_after is not None
             self._gate.refused(passage, again.told, wait_s, is_told=is_told, a_minute=again.a_minute)
-        else:
-            self._gate.failed(passage)
-        return max(wait_s, self._gate.wait_again_s(passage))
+        return wait_s
+
+    def _too_long(self, long: TooLong, failure: ModelFailed | None) -> ModelFailed:
+        """A call that has no time left to wait, after the failure that it waits for, or before it was ever asked."""
+        limit = f"a call may take {self._timeout_s:g} s"
+        if failure is not None and long.wait_s is not None:
+            return type(failure)(f"{failure}; the next try would be {long.wait_s:.1f} s away, and {limit}")
+        if failure is not None:
+            return type(failure)(f"{failure}; others wait for the next try too, and {limit}")
+        away = "does not come" if long.wait_s is None else f"is {long.wait_s:.1f} s away"
+        what = f"takes no request for now: this one's turn in the queue of its key {away}, and {limit}"
+        return RateLimited(self._sentence(f"{what}; fewer traders, a larger plan or another model would do"))
 
     def bad_reply(self, wrong: Unreadable) -> BadReply:
         return BadReply(self._sentence(f"gave no {self._wire.answer_is}: {wrong.what}", wrong.found))

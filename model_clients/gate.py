@@ -9,6 +9,7 @@ are one. Declines to know a plan that its provider never tells before it is brok
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from model_clients.patience import REAL_TIME, Patience
 ALONE_S = 5.0
 """How long others wait for the answer of a request that went alone."""
 MINUTE_S = 60.0
+CLOSED_MAX_S = 120.0
+"""A refusal that names a longer wait is asked again after this, by one request: some servers name a year."""
 
 
 class TooLong(Exception):
@@ -68,47 +71,50 @@ class Gate:
 
     def __init__(self, patience: Patience = REAL_TIME) -> None:
         self._patience = patience
-        self._line = asyncio.Lock()  # asyncio's locks are first come first served
+        # asyncio's locks are first come first served: who was refused keeps his place at the door, before the line
+        self._line = asyncio.Lock()
+        self._door = asyncio.Lock()
         self._heard = asyncio.Event()
         self._buckets: dict[str, _Bucket] = {}
         self._under_way: set[Passage] = set()
         self._went_well: deque[float] = deque(maxlen=10_000)
         self._a_minute: float | None = None
         self._a_minute_since = 0.0
+        self._is_a_minute_told = False
         self._closed_until = 0.0
         self._one_at_a_time = True
         self._refused_in_a_row = 0
 
     @asynccontextmanager
-    async def passage(self, costs: Mapping[str, float], deadline: float) -> AsyncIterator[Passage]:
-        """Wait for the turn of a request that costs so much of each limit; inside, it may be sent.
+    async def passage(
+        self, costs: Mapping[str, float], deadline: float, *, is_again: bool = False
+    ) -> AsyncIterator[Passage]:
+        """Wait for the turn of a request that costs so much of each limit; inside, it is under way.
 
-        Raises TooLong when that would be after `deadline` (of the patience's clock).
+        `is_again`: it was refused, and comes before those that have not been asked. Raises TooLong when its turn would
+        be after `deadline` (of the patience's clock).
         """
         passage = Passage(costs)
         try:
             async with asyncio.timeout(max(0.0, deadline - self._patience.monotonic())):
-                await self._wait(passage, deadline)
+                async with contextlib.nullcontext() if is_again else self._line, self._door:
+                    await self._wait(passage, deadline, is_again)
         except TimeoutError:
             raise TooLong(None) from None
         try:
             yield passage
         finally:
-            self._under_way.discard(passage)
-            self._heard.set()
+            self._over(passage)
 
-    def wait_s(self, costs: Mapping[str, float]) -> float:
-        """Seconds until a request may go, as far as is known now."""
-        return max(self._minute_wait_s(self._patience.monotonic()), self.wait_again_s(Passage(costs)))
-
-    def wait_again_s(self, passage: Passage) -> float:
-        """Seconds until a refused request may go again: it keeps its place before those that wait."""
+    def wait_s(self, costs: Mapping[str, float], *, is_again: bool) -> float:
+        """Seconds until a request may go, as far as is known now. A plan that is only guessed binds no second try."""
         now = self._patience.monotonic()
-        waits = [bucket.wait_s(passage.costs.get(name, 0.0), now) for name, bucket in self._buckets.items()]
+        waits = [bucket.wait_s(costs.get(name, 0.0), now) for name, bucket in self._buckets.items()]
+        if self._is_a_minute_told or not is_again:
+            waits.append(self._minute_wait_s(now))
         return max(0.0, self._closed_until - now, *waits)
 
-    def sent(self, passage: Passage) -> None:
-        """A request goes, for the first time or again."""
+    def _sent(self, passage: Passage) -> None:
         now = passage.gone_at = self._patience.monotonic()
         for name, bucket in self._buckets.items():
             bucket.take(passage.costs.get(name, 0.0), now)
@@ -120,52 +126,48 @@ class Gate:
         now = self._patience.monotonic()
         self._went_well.append(passage.gone_at)
         self._refused_in_a_row, self._one_at_a_time = 0, False
-        if self._a_minute is not None and now - self._a_minute_since >= MINUTE_S:
+        is_guess = self._a_minute is not None and not self._is_a_minute_told
+        if self._a_minute is not None and is_guess and now - self._a_minute_since >= MINUTE_S:
             self._a_minute, self._a_minute_since = self._a_minute * 1.1 + 1, now
-        self._over(passage)
 
     def refused(
         self, passage: Passage, told: Mapping[str, Told], wait_s: float, *, is_told: bool, a_minute: float | None
     ) -> None:
-        """The server takes no more for now: nobody goes for `wait_s`, and then one at a time.
+        """The server takes no more for now: nobody goes for `wait_s`, at most CLOSED_MAX_S,
+        and then one at a time.
 
         `is_told` says whether the wait is the server's own. `a_minute` is the plan's requests a minute, if it said so.
         """
         now = self._patience.monotonic()
         self._tell(passage, told)
-        self._closed_until = max(self._closed_until, now + wait_s)
+        self._closed_until = max(self._closed_until, now + min(wait_s, CLOSED_MAX_S))
         self._one_at_a_time = True
         self._refused_in_a_row += 1
         if a_minute is not None:
-            self._a_minute, self._a_minute_since = max(1.0, a_minute), float("inf")
-        elif not is_told and not told and self._refused_in_a_row > 1:
+            self._a_minute, self._is_a_minute_told = max(1.0, a_minute), True
+        elif not is_told and not told and not self._is_a_minute_told and self._refused_in_a_row > 1:
             # short waits did not help: the plan counts by the minute, and this is what it bore
-            last = max(1.0, sum(now - MINUTE_S < each for each in self._went_well))
-            self._a_minute, self._a_minute_since = min(last, self._a_minute or last), now
-        self._over(passage)
+            bore = float(sum(now - MINUTE_S < each for each in self._went_well))
+            if bore > 1:  # fewer tell nothing of a plan
+                self._a_minute, self._a_minute_since = min(bore, self._a_minute or bore), now
 
-    def failed(self, passage: Passage) -> None:
-        """No answer that says anything of limits."""
-        self._over(passage)
-
-    async def _wait(self, passage: Passage, deadline: float) -> None:
-        async with self._line:
-            while True:
-                if self._one_at_a_time and self._under_way:
-                    self._heard.clear()
-                    try:
-                        async with asyncio.timeout(ALONE_S):
-                            await self._heard.wait()
-                        continue
-                    except TimeoutError:
-                        pass  # it hangs; that is no reason for all others to
-                wait_s = self.wait_s(passage.costs)
-                if wait_s <= 0:
-                    self.sent(passage)
-                    return
-                if wait_s >= deadline - self._patience.monotonic():
-                    raise TooLong(wait_s)
-                await self._patience.sleep(wait_s)
+    async def _wait(self, passage: Passage, deadline: float, is_again: bool) -> None:
+        while True:
+            if self._one_at_a_time and self._under_way:
+                self._heard.clear()
+                try:
+                    async with asyncio.timeout(ALONE_S):
+                        await self._heard.wait()
+                    continue
+                except TimeoutError:
+                    pass  # it hangs; that is no reason for all others to
+            wait_s = self.wait_s(passage.costs, is_again=is_again)
+            if wait_s <= 0:
+                self._sent(passage)
+                return
+            if wait_s >= deadline - self._patience.monotonic():
+                raise TooLong(wait_s)
+            await self._patience.sleep(wait_s)
 
     def _over(self, passage: Passage) -> None:
         self._under_way.discard(passage)
