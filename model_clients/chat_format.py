@@ -48,7 +48,7 @@ class Dialect:
 
 
 class ChatFormat(WireFormat):
-    """Asks for `model` with answers of at most `output_tokens_max`."""
+    """Asks for a model in a server's dialect of the format."""
 
     answer_is = "chat completion"
     ours = _OURS
@@ -65,9 +65,7 @@ class ChatFormat(WireFormat):
         vision: bool = False,
         kept_bytes_max: int = KEPT_BYTES_MAX,
     ) -> None:
-        super().__init__(vision=vision, kept_bytes_max=kept_bytes_max)
-        self._model = model
-        self._output_tokens_max = output_tokens_max
+        super().__init__(model, output_tokens_max, vision=vision, kept_bytes_max=kept_bytes_max)
         self._dialect = dialect
         self._with_tools: dict[str, Any] = {}
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from autogen_core import FunctionCall
-from autogen_core.models import AssistantMessage, FinishReasons, LLMMessage, ModelFamily, ModelInfo, SystemMessage
+from autogen_core.models import AssistantMessage, FinishReasons, LLMMessage, SystemMessage
 from autogen_core.tools import Tool, ToolSchema
 
 from model_clients.content_schema import parameters_of
@@ -31,10 +31,12 @@ from model_clients.replies import (
     error_text,
     expect_list,
     expect_object,
+    reply_of,
     status_in,
     text_at,
 )
 from model_clients.wire_format import (
+    TOOLS_ONLY,
     Complaint,
     Request,
     ToolChoice,
@@ -61,18 +63,11 @@ _FINISH_REASONS: Mapping[str, FinishReasons] = {"STOP": "stop", "MAX_TOKENS": "l
 
 
 class ContentFormat(WireFormat):
-    """Asks for `model` with answers of at most `output_tokens_max`, thoughts included."""
+    """Asks for a model; its thoughts count as a part of its answer's length."""
 
     answer_is = "content"
     ours = _OURS
-    info: ClassVar[ModelInfo] = ModelInfo(
-        vision=False, function_calling=True, json_output=False, family=ModelFamily.UNKNOWN, structured_output=False
-    )
-
-    def __init__(self, model: str, output_tokens_max: int) -> None:
-        super().__init__()
-        self._model = model
-        self._output_tokens_max = output_tokens_max
+    info = TOOLS_ONLY
 
     def path(self, *, is_streamed: bool) -> str:
         return f"/models/{quote(self._model, safe='')}:generateContent"
@@ -119,12 +114,9 @@ class ContentFormat(WireFormat):
         # MALFORMED_FUNCTION_CALL and its like have no content: a blank answer, which desks ask for again
         reason = _FINISH_REASONS.get(why or "", "unknown")
         usage = _usage(answer)
-        if not calls:
-            return Reply(text, reasoning or None, reason, usage, "", written_chars)
         left = iter(calls)
         said = as_json({"role": "model", "parts": [_again(part, left) for part in parts]})
-        thought = "\n\n".join(filter(None, (reasoning, text))) or None
-        return Reply(calls, thought, "function_calls" if reason == "stop" else reason, usage, said, written_chars)
+        return reply_of(calls, reasoning, text, reason, usage, said, written_chars)
 
     def complaint(self, answer: Mapping[str, Any]) -> Complaint:
         details = list(_details(answer))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from autogen_core import FunctionCall
-from autogen_core.models import AssistantMessage, FinishReasons, LLMMessage, ModelFamily, ModelInfo, SystemMessage
+from autogen_core.models import AssistantMessage, FinishReasons, LLMMessage, SystemMessage
 from autogen_core.tools import Tool, ToolSchema
 
 from model_clients.replies import (
@@ -26,9 +26,11 @@ from model_clients.replies import (
     error_text,
     expect_list,
     expect_object,
+    reply_of,
     text_at,
 )
 from model_clients.wire_format import (
+    TOOLS_ONLY,
     Complaint,
     Request,
     ToolChoice,
@@ -62,18 +64,11 @@ _FINISH_REASONS: Mapping[str, FinishReasons] = {
 
 
 class MessagesFormat(WireFormat):
-    """Asks for `model` with answers of at most `output_tokens_max`."""
+    """Asks for a model."""
 
     answer_is = "message"
     ours = _OURS
-    info: ClassVar[ModelInfo] = ModelInfo(
-        vision=False, function_calling=True, json_output=False, family=ModelFamily.UNKNOWN, structured_output=False
-    )
-
-    def __init__(self, model: str, output_tokens_max: int) -> None:
-        super().__init__()
-        self._model = model
-        self._output_tokens_max = output_tokens_max
+    info = TOOLS_ONLY
 
     def path(self, *, is_streamed: bool) -> str:
         return "/messages"
@@ -113,13 +108,10 @@ class MessagesFormat(WireFormat):
         why = answer.get("stop_reason")
         reason = _FINISH_REASONS.get(why, "unknown") if isinstance(why, str) else "unknown"
         usage = _usage(answer)
-        if not calls:
-            return Reply(text, reasoning or None, reason, usage, "", written_chars)
         left = iter(calls)
         again = [_again(block, kind, left) for block, kind in zip(blocks, kinds, strict=True)]
         said = as_json({"role": "assistant", "content": [block for block in again if block is not None]})
-        thought = "\n\n".join(filter(None, (reasoning, text))) or None
-        return Reply(calls, thought, reason, usage, said, written_chars)
+        return reply_of(calls, reasoning, text, reason, usage, said, written_chars)
 
     def complaint(self, answer: Mapping[str, Any]) -> Complaint:
         text = error_text(answer)

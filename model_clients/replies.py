@@ -117,12 +117,27 @@ def read_reply(body: Mapping[str, Any], taken_ids: Collection[str], turn: int, s
     finish_reason = _FINISH_REASONS.get(said_why, "unknown") if isinstance(said_why, str) else "unknown"
     usage = _usage(body)
     if not calls:
-        return Reply(text or bounded(refusal or ""), reasoning or None, finish_reason, usage, "", written_chars)
+        text = text or bounded(refusal or "")
     said = {"content": text} | ({} if reasoning_field is None else {reasoning_field: reasoning})
+    return reply_of(calls, reasoning, text, finish_reason, usage, say_again(calls, said), written_chars)
+
+
+def reply_of(
+    calls: list[FunctionCall],
+    reasoning: str | None,
+    text: str | None,
+    reason: FinishReasons,
+    usage: ChatUsage | None,
+    said: str,
+    written_chars: int,
+) -> Reply:
+    """The reply of calls, or without any of `text`; `said` as in Reply."""
+    if not calls:
+        return Reply(text or "", reasoning or None, reason, usage, "", written_chars)
     thought = "\n\n".join(filter(None, (reasoning, text))) or None
     # some servers say stop here; length stays, because it explains arguments that break off
-    reason = "function_calls" if finish_reason == "stop" else finish_reason
-    return Reply(calls, thought, reason, usage, say_again(calls, said), written_chars)
+    reason = "function_calls" if reason == "stop" else reason
+    return Reply(calls, thought, reason, usage, said, written_chars)
 
 
 def status_in(error: object) -> int | None:

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Any, ClassVar, Literal, Protocol
 
 from autogen_core import FunctionCall, Image
-from autogen_core.models import AssistantMessage, LLMMessage, ModelInfo, UserMessage
+from autogen_core.models import AssistantMessage, LLMMessage, ModelFamily, ModelInfo, UserMessage
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
@@ -63,6 +63,11 @@ class Complaint:
     is_chance: bool = False
 
 
+TOOLS_ONLY = ModelInfo(
+    vision=False, function_calling=True, json_output=False, family=ModelFamily.UNKNOWN, structured_output=False
+)
+
+
 class StreamedAnswer(Protocol):
     """Puts the events of a stream together to the answer that it is; raises Unreadable."""
 
@@ -75,8 +80,9 @@ class StreamedAnswer(Protocol):
 
 
 class WireFormat(ABC):
-    """A provider's wire format for one client. Bounded in memory: `kept_bytes` is what it holds of messages.
+    """A provider's wire format for one client, which asks for `model` with answers of at most `output_tokens_max`.
 
+    Bounded in memory: `kept_bytes` is what it holds of messages.
     A tool is converted once for each object that is given: to change a tool, offer another object.
     """
 
@@ -87,7 +93,11 @@ class WireFormat(ABC):
     info: ClassVar[ModelInfo]
     """What the format's client can do with any model of it; vision is the caller's to declare."""
 
-    def __init__(self, *, vision: bool = False, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
+    def __init__(
+        self, model: str, output_tokens_max: int, *, vision: bool = False, kept_bytes_max: int = KEPT_BYTES_MAX
+    ) -> None:
+        self._model = model
+        self._output_tokens_max = output_tokens_max
         self._vision = vision
         # two generations: when the young one is full it becomes the old one, and what is in use comes back from there
         self._young: dict[Hashable, bytes] = {}
