@@ -52,8 +52,6 @@ def _made(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> dic
         made["properties"] = {name: _made(each, root, depth + 1) for name, each in properties.items()}
         if depth and not properties:  # an object of whatever: the subset has no words for it
             return {"type": "string", "description": made.get("description", "a JSON object")}
-    if kind != "object":
-        made.pop("required", None)
     return made
 
 
