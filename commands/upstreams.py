@@ -1,4 +1,4 @@
-"""The services that settings make real, each asked one question by `doctor --online`: is it there, and does the key do?
+"""The services that settings make real, each asked one question by `doctor --online` and `init`: does the key do?
 
 An answer is a Finding. No key, no address with a password in it and nothing that a service says gets into one.
 """
@@ -108,10 +108,11 @@ UPSTREAMS: Sequence[Upstream] = (
 
 async def ask_all(settings: FloorSettings, deadline_s: float = DEADLINE_S) -> list[Finding]:
     """Every service's answer, asked at once, in the order of the table."""
-    return list(await asyncio.gather(*(_answer(each, settings, deadline_s) for each in UPSTREAMS)))
+    return list(await asyncio.gather(*(ask(each, settings, deadline_s) for each in UPSTREAMS)))
 
 
-async def _answer(upstream: Upstream, settings: FloorSettings, deadline_s: float) -> Finding:
+async def ask(upstream: Upstream, settings: FloorSettings, deadline_s: float = DEADLINE_S) -> Finding:
+    """One service's answer; a note where there is nothing to ask it with."""
     if why := upstream.skipped(settings):
         return Finding("note", upstream.name, f"skipped: {why}")
     look = f"look at {upstream.variables}"
