@@ -145,9 +145,9 @@ class Conversation:
             if name == "PUSH_URLS":
                 Targets(settings).check()
             if name == "MODEL" and value != "house":
-                from model_clients.providers import client_for  # AutoGen takes a second
+                from model_clients.providers import Providers  # AutoGen takes a second
 
-                asyncio.run(client_for(value, settings).close())
+                asyncio.run(Providers(settings).client(value).close())
         except BadSetting as wrong:
             say(f"  {wrong.sentence}")
             return name not in wrong.sentence and self._is_kept()

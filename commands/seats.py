@@ -153,7 +153,8 @@ async def seats(
     recording: Recording | None = None,
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
-    connections, so that what a server writes to one is never taken for its answer to another.
+    connections, so that what a server writes to one is never taken for its answer to another; what they share is the
+    provider's rate limit.
 
     Raises BadSetting for a model that can't be had.
     """

@@ -11,14 +11,14 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_valid
 
 from values.environment import PROJECT, Address, load
 from values.market_settings import MarketKind, MarketSettings, StoreSettings
-from values.model_settings import OPENAI_URL, ModelSettings
+from values.model_settings import PROVIDER_NAMES, ModelSettings
 from values.push_settings import Event, Level, PushSettings
 from values.research_settings import SearchSettings
 
 __all__ = [
-    "OPENAI_URL", "PROJECT", "SETTINGS_CLASSES", "DashboardSettings", "Event", "FloorSettings", "Level", "MarketKind",
-    "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings", "StoreSettings",
-    "is_loopback", "load", "settings_table",
+    "PROJECT", "PROVIDER_NAMES", "SETTINGS_CLASSES", "DashboardSettings", "Event", "FloorSettings", "Level",
+    "MarketKind", "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings",
+    "StoreSettings", "is_loopback", "load", "settings_table",
 ]  # fmt: skip
 
 

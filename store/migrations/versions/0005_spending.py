@@ -1,14 +1,14 @@
 """What models cost: reservations, spending by the day, and the rates and cached tokens of each call.
 
-<Revision 0005 follows 0004.
-="""
+Revision 0005 follows 0004.
+"""
 
 import sqlalchemy as sa
 from alembic import op
 
-<revision = "0005"
+revision = "0005"
 down_revision = "0004"
-=branch_labels = None
+branch_labels = None
 depends_on = None
 
 RATES = ("input_usd", "cached_usd", "cache_write_usd", "output_usd")
