@@ -21,6 +21,7 @@ from autogen_core.models import ChatCompletionClient
 from opentelemetry.trace import Tracer
 
 from desks.connection import CallRefused, ServerConnection, ServerGone, ServerSilent
+from desks.guests import NONE, Invited
 from desks.researcher import researcher
 from desks.servers import shelves
 from desks.solo import decide
@@ -87,6 +88,7 @@ class Trader:
         recorder: SessionRecorder,
         tracer: Tracer,
         bounds: SessionBounds = SessionBounds(),
+        invited: Invited = NONE,
     ) -> None:
         self.name = name
         self.lastname = lastname
@@ -97,6 +99,7 @@ class Trader:
         self._recorder = recorder
         self._tracer = tracer
         self._bounds = bounds
+        self._invited = invited
         self._stopped: asyncio.Future[tuple[Outcome, str]] | None = None
 
     def stop(self, outcome: Outcome, reason: str) -> None:
@@ -110,7 +113,10 @@ class Trader:
         meter = Meter(self._bounds.turns, self._bounds.usd, self._bounds.price)
         client = MeteredClient(self._client, self.model, meter, self._tracer)
         workbench = SessionWorkbench(
-            shelves("trader", self._servers), session_id, self._tracer, local=self._helpers(client, session_id)
+            shelves("trader", self._servers) | self._invited.shelves("trader"),
+            session_id,
+            self._tracer,
+            local=self._helpers(client, session_id),
         )
         self._stopped = asyncio.get_running_loop().create_future()
         await self._recorder.opened(session_id, self.name, mode, self.model)
@@ -175,12 +181,13 @@ class Trader:
 
     def _helpers(self, client: MeteredClient, session_id: str) -> list[LocalTool]:
         """The researcher, where there is anything for it to look at."""
-        looks = shelves("researcher", self._servers)
+        looks = shelves("researcher", self._servers) | self._invited.shelves("researcher")
         return [researcher(client, looks, session_id, self._tracer, self.name)] if looks else []
 
     async def _decide(self, session_id: str, mode: Mode, client: MeteredClient, workbench: SessionWorkbench) -> str:
         with agent_span(self._tracer, f"{self.name} {self.lastname}".title()) as span:
             cancellation = CancellationToken()
+            self._invited.look_in()
             await asyncio.gather(*(server.revive() for server in self._servers.values()))
             task = await self._task(session_id, mode, workbench)
             try:

@@ -19,6 +19,7 @@ from accounts import open_account
 from commands.dashboard import DashboardProcess
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, seats
+from commands.servers import floor_guests
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
@@ -130,9 +131,10 @@ async def _live(
         factor=FAST_FACTOR if may_hurry else 1,
         tape=_tape(market, 0.0 if fast else REPLAY_PAUSE_S),
     )
+    guests, given_away = floor_guests(store, settings, personas, screen.say)
     tracer = LogTracer(
         lambda rows: write_log(store, rows),
-        secrets=settings.secrets,
+        secrets=[*settings.secrets, *given_away],
         otlp_endpoint=settings.otel_exporter_otlp_endpoint,
     )
     targets = Targets(settings)
@@ -144,7 +146,7 @@ async def _live(
     page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
 
     def children() -> Iterator[int | None]:
-        yield from (connection.pid for connection in servers.all())
+        yield from (connection.pid for connection in (*servers.all(), *guests.connections.values()))
         yield None if page is None else page.pid
 
     with ending_signals(floor, children), tracer:
@@ -155,7 +157,7 @@ async def _live(
             if not starting.done():
                 return 0
             await starting
-            async with seats(personas, servers, recorder, settings) as seated:
+            async with guests, seats(personas, servers, recorder, settings, guests) as seated:
                 traders.update(seated)
                 settle()
                 async with page or contextlib.nullcontext():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from database import Store
+from desks.guests import Guests, Invited
 from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
 from model_clients.house import HouseModel
@@ -78,7 +79,11 @@ class FloorRecorder:
 
 @contextlib.asynccontextmanager
 async def seats(
-    personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings
+    personas: Sequence[Persona],
+    servers: Servers,
+    recorder: FloorRecorder,
+    settings: FloorSettings,
+    guests: Guests | None = None,
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
     connections, so that what a server writes to one is never taken for its answer to another.
@@ -106,6 +111,7 @@ async def seats(
             recorder=recorder,
             tracer=recorder.tracer.tracer,
             bounds=bounds,
+            invited=Invited(guests, persona.servers),
         )
     try:
         yield traders

@@ -262,8 +262,8 @@ class ServerConnection:
                 self.tools = ()
             if isinstance(error, ToolsRefused) or not isinstance(error, _NO_START):
                 raise
-            said = without_secrets(str(error), self.launch.secrets) or "no answer"
-            raise ServerDown(f"the {self.name} server did not start ({said}){self._words()}") from error
+            why = "" if self.launch.is_guest else f" ({error or 'no answer'}){self._words()}"
+            raise ServerDown(f"the {self.name} server did not start{why}") from error
         self._client = client
 
     async def _end(self) -> None:

@@ -11,10 +11,12 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,6 +28,7 @@ from desks.nursery import Nursery, ServerProcess
 
 logger = logging.getLogger("floor.servers")
 
+KEEPER = Path(__file__).with_name("keeper.py")
 EXIT_S = 1.0
 WORDS_S = 0.5
 STDERR_LINES = 20
@@ -61,6 +64,7 @@ class ProcessLink:
         self._process: ServerProcess | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._flood: Flood | None = None
+        self._pipe: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -100,16 +104,44 @@ class ProcessLink:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
+            if launch.is_guest:
+                self._end_group(process.pid)
             # what it said last may still be in the pipe; a grandchild could keep that open
             await asyncio.wait({listening}, timeout=WORDS_S)
             listening.cancel()
             await asyncio.wait({listening})
 
+    def _end_group(self, pid: int) -> None:
+        """What a guest started and left behind ends with it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
     async def _spawn(self) -> ServerProcess:
         if self._nursery is not None and self._nursery.knows(self._launch):
             return await self._nursery.spawn(self._launch)
+        if self._launch.is_guest:
+            return await self._spawn_kept()
+        return await self._execute(self._launch.command)
+
+    async def _spawn_kept(self) -> ServerProcess:
+        """A guest's process behind its keeper, which sees it off when this one is gone."""
+        kept, ours = os.pipe()
+        if self._pipe is not None:
+            os.close(self._pipe)
+        self._pipe = ours
+        keeper = (sys.executable, "-I", "-S", str(KEEPER), str(kept))
+        try:
+            return await self._execute((*keeper, *self._launch.command), (kept,))
+        finally:
+            os.close(kept)
+
+    async def _execute(self, command: Sequence[str], passed: Sequence[int] = ()) -> ServerProcess:
         return await asyncio.create_subprocess_exec(
-            *self._launch.command,
+            *command,
+            pass_fds=passed,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

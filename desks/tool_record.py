@@ -89,7 +89,9 @@ class ToolRecord:
         with self._changing() as servers:
             entry = servers.get(server)
             if entry is None or entry.get("changed") is None:
-                raise Refused("nothing_to_accept", f"the tools of {server} have not changed; there is nothing to accept")
+                raise Refused(
+                    "nothing_to_accept", f"the tools of {server} have not changed; there is nothing to accept"
+                )
             if entry.get("shown") != fingerprint(entry["changed"]):
                 raise Refused(
                     "not_seen", f"look at the difference first: `trading-floor servers show {server}`, then accept it"
@@ -143,7 +145,7 @@ class ToolRecord:
                 json.dump({"version": _VERSION, "servers": servers}, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(file.name, self._path)
+            Path(file.name).replace(self._path)
         except OSError as error:
             raise self._bad(f"can't be written: {error.strerror}") from error
 
@@ -161,8 +163,10 @@ def difference(before: Sequence[Listed], after: Sequence[Listed]) -> list[str]:
         if olds.get(name) != news.get(name):
             word = "added" if name not in olds else "removed" if name not in news else "changed"
             lines.append(f"{word}: {json.dumps(name)}")
-            texts = [_lines(tools[name]) if name in tools else [] for tools in (olds, news)]
-            lines += [line for line in unified_diff(*texts, lineterm="", n=0) if line[:3] not in ("---", "+++", "@@ ")]
+            old, new = (_lines(tools[name]) if name in tools else [] for tools in (olds, news))
+            lines += [
+                line for line in unified_diff(old, new, lineterm="", n=0) if line[:3] not in ("---", "+++", "@@ ")
+            ]
     return lines
 
 
@@ -178,7 +182,9 @@ def _canonical(tools: Sequence[Listed]) -> str:
 def _is_entry(entry: Any) -> bool:
     lists = [entry["accepted"], entry.get("changed") or []]
     return isinstance(entry["accepted_at"], str) and all(
-        isinstance(each["name"], str) and isinstance(each["description"], str) and isinstance(each["input_schema"], dict)
+        isinstance(each["name"], str)
+        and isinstance(each["description"], str)
+        and isinstance(each["input_schema"], dict)
         for tools in lists
         for each in tools
     )
