@@ -32,6 +32,7 @@ T = TypeVar("T")
 START_S = 30.0
 LOOK_S = 10.0
 LIST_PAGES_MAX = 20
+ERROR_CHARS_MAX = 300
 TOOLS_MAX = 256
 RESTARTS_MAX = 5
 RESTARTS_WINDOW_S = 60.0
@@ -285,7 +286,7 @@ class ServerConnection:
                 await self._quit.wait()
         except Exception as error:  # noqa: BLE001 - the SDK's task groups raise groups of anything; told to the caller
             if ready.done():
-                logger.warning("the %s server's connection failed: %s", self.name, error)
+                logger.warning("the %s server's connection failed: %s", self.name, ascii(str(error))[:ERROR_CHARS_MAX])
             else:
                 ready.set_exception(ServerGone(_cause(error)))
                 ready.exception()  # whoever waited may have left at its deadline

@@ -106,6 +106,9 @@ class ProcessLink:
                 await process.wait()
             if launch.is_guest:
                 self._end_group(process.pid)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WORDS_S):
+                        await asyncio.gather(_drained(process.stdout), _drained(process.stderr, listening))
             # what it said last may still be in the pipe; a grandchild could keep that open
             await asyncio.wait({listening}, timeout=WORDS_S)
             listening.cancel()
@@ -169,6 +172,14 @@ class ProcessLink:
         self._stderr.append(f"[ended by the floor: more than {FLOOD_LINES:,} lines or {FLOOD_BYTES:,} bytes a minute]")
         self.kill()
         return False
+
+
+async def _drained(stream: asyncio.StreamReader | None, reader: asyncio.Task[None] | None = None) -> None:
+    """Read what nobody wants, after `reader`: a pipe that is not read to its end is never closed."""
+    if reader is not None:
+        await asyncio.wait({reader})
+    while stream is not None and await stream.read(65_536):
+        pass
 
 
 def _unsendable(message: types.JSONRPCMessage, error: ValueError) -> SessionMessage | Exception:

@@ -6,6 +6,7 @@ private address. Neither proxies nor passwords are taken from the environment; T
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,9 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from desks.launch import GUEST_BYTES_MAX, Remote
+
+# it writes what a server sent, tracebacks included, to the terminal; the call itself tells what went wrong
+logging.getLogger("mcp").addHandler(logging.NullHandler())
 
 CONNECT_S = 10.0
 READ_S = 60.0

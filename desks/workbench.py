@@ -33,6 +33,7 @@ logger = logging.getLogger("floor.workbench")
 CALL_S = 20.0
 TRIES = 2
 RESULT_CHARS_MAX = 60_000
+STRANGE_ERROR_CHARS_MAX = 500
 DEPTH_MAX = 32
 """Of lists and objects in a call's arguments; no tool of ours takes more than three."""
 ORDER_KEY = "client_order_id"
@@ -74,6 +75,8 @@ class _Offer:
 
     @property
     def may_repeat(self) -> bool:
+        if self.shelf.prefix:
+            return False  # a stranger's word on its own tools
         notes = self.tool.annotations
         return self.takes_key or (notes is not None and bool(notes.read_only_hint or notes.idempotent_hint))
 
@@ -186,14 +189,16 @@ class SessionWorkbench(Workbench):
 
     async def _call(self, offer: _Offer, arguments: dict[str, Any], call_id: str | None) -> CallToolResult | str:
         """The server's result, or the sentence that says why there is none."""
-        name, connection = offer.tool.name, offer.shelf.connection
+        name, connection = offer.name, offer.shelf.connection
         meta = {"trading-floor/call-id": call_id} if call_id else None
         for attempt in range(1, TRIES + 1):
             try:
-                return await connection.call_tool(name, arguments, self._call_s, meta)
+                return await connection.call_tool(offer.tool.name, arguments, self._call_s, meta)
             except CallRefused as error:
-                said = f"{error}"[:RESULT_CHARS_MAX]
-                return "refused: " + (said if offer.shelf.trusted else envelope(connection.name, said))
+                said = f"{error}"
+                return "refused: " + (
+                    said if offer.shelf.trusted else envelope(connection.name, said[:STRANGE_ERROR_CHARS_MAX])
+                )
             except (ServerGone, ServerSilent) as error:
                 if not (offer.may_repeat or isinstance(error, ServerDown)):
                     return f"uncertain: {error}; {name} may or may not have been carried out. Look before you try again"
