@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from desks.launch import Launch, Remote
 from values.environment import PROJECT
-from values.errors import BadSetting, Refused, shown
+from values.errors import Refused, shown
 
 FILE = PROJECT / "mcp.json"
 FILE_BYTES_MAX = 1_000_000
@@ -66,20 +66,22 @@ class AddedServer:
         return any(_VARIABLE.search(each) for each in self.args)
 
     def launch(self, lookup: Lookup) -> Launch | Remote:
-        """How to reach it. Raises BadSetting for a variable that is not set or can't be used here."""
+        """How to reach it. Raises Refused for a variable that is not set or can't be used here."""
         if missing := self.unset(lookup):
-            raise BadSetting(
-                f"{missing[0]}, which the server {self.name} of mcp.json needs,", None, "its value, in .env"
+            raise _wrong(
+                f"the server {self.name} of mcp.json needs {missing[0]}, which is not set", "its value in .env"
             )
         filled = [_filled(text, lookup) for text in self._texts()]
         if any("\0" in each for each in filled):
-            raise BadSetting(f"a variable of the server {self.name} of mcp.json", "[secret]", "a text without NUL")
+            raise _wrong(f"a variable of the server {self.name} of mcp.json has a NUL", "a text without one")
         secrets = self._secrets(lookup)
         if self.url is not None:
             headers = {name: _filled(value, lookup) for name, value in self.headers.items()}
             for name, value in headers.items():
                 if not (value.isascii() and value.isprintable()):
-                    raise BadSetting(f"the header {name} of {self.name}", "[secret]", "printable ASCII characters")
+                    raise _wrong(
+                        f"the header {name} of the server {self.name} can't be sent", "printable ASCII characters"
+                    )
             return Remote(self.name, self.url, headers, secrets)
         assert self.command is not None
         arguments = (self.command, *(_filled(each, lookup) for each in self.args))
@@ -145,36 +147,41 @@ def _entries(content: bytes) -> Mapping[str, Any]:
 
 
 def _server(name: str, entry: Any) -> AddedServer:
-    """Raises BadSetting with what is wrong; a value of the environment or a header is not shown."""
+    """Raises Refused with what is wrong; a value of the environment or a header is not shown."""
     if not _NAME.fullmatch(name):
-        raise BadSetting(
-            "a server's name in mcp.json", name, f"1 to {NAME_CHARS_MAX} letters, digits, - and _, no two _ in a row"
+        raise _wrong(
+            f"a server of mcp.json has the name {shown(name)}",
+            f"1 to {NAME_CHARS_MAX} letters, digits, - and _, no two _ in a row",
         )
     if name.casefold() in OURS:
-        raise BadSetting("a server's name in mcp.json", name, f"another: the floor's own are {', '.join(sorted(OURS))}")
+        raise _wrong(
+            f"a server of mcp.json has the name {name}", f"another: the floor's own are {', '.join(sorted(OURS))}"
+        )
     where = f"the server {name} of mcp.json"
     if not isinstance(entry, dict):
-        raise BadSetting(where, "no object", 'an object with "command" or with "url"')
+        raise _wrong(f"{where} is no object", 'an object with "command" or with "url"')
     kind = entry.get("type", "http" if "url" in entry else "stdio")
     if kind not in ("stdio", *_HTTP_TYPES):
-        raise BadSetting(f"the type of {where}", kind, "stdio or http (streamable HTTP; the older SSE is not spoken)")
+        raise _wrong(
+            f"the type of {where} is {shown(kind)}", "stdio or http (streamable HTTP; the older SSE is not spoken)"
+        )
     keys = _STDIO_KEYS if kind == "stdio" else _HTTP_KEYS
     if unknown := [key for key in entry if key not in keys]:
-        raise BadSetting(where, f"given {shown(unknown[0])}", f"for {kind}: {', '.join(keys)}")
+        raise _wrong(f"{where} has {shown(unknown[0])}", f"for {kind} {', '.join(keys)}")
     if kind != "stdio":
         headers = _texts_of(entry.get("headers", {}), f"headers of {where}")
         if bad := [each for each in headers if not _HEADER.fullmatch(each)]:
-            raise BadSetting(f"a header's name of {where}", bad[0], "letters, digits and -")
+            raise _wrong(f"{where} has a header's name {shown(bad[0])}", "letters, digits and -")
         return AddedServer(name, url=_address(entry.get("url"), where), headers=headers)
     args = entry.get("args", [])
     if not isinstance(args, list) or not all(_is_text(each) for each in args):
-        raise BadSetting(f"args of {where}", "something else", f"a list of texts of at most {VALUE_CHARS_MAX}")
+        raise _wrong(f"args of {where} are none", f"a list of texts of at most {VALUE_CHARS_MAX} characters")
     command = entry.get("command")
     if not _is_text(command) or not command or "${" in command:
-        raise BadSetting(f"the command of {where}", command, "a program's name or path, without variables")
+        raise _wrong(f"the command of {where} is {shown(command)}", "a program's name or path, without variables")
     env = _texts_of(entry.get("env", {}), f"env of {where}")
     if bad := [each for each in env if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", each)]:
-        raise BadSetting(f"a variable's name of {where}", bad[0], "letters, digits and _")
+        raise _wrong(f"{where} has a variable's name {shown(bad[0])}", "letters, digits and _")
     return AddedServer(name, command, tuple(args), env, _folder(entry.get("cwd"), where))
 
 
@@ -186,10 +193,10 @@ def _address(url: Any, where: str) -> str:
     except ValueError:
         parts, host = urlsplit(""), None
     if not host or parts.username is not None or "${" in url or not url.isprintable() or " " in url:
-        raise BadSetting(f"the url of {where}", "no address", "https://host/path, its secrets in headers")
+        raise _wrong(f"the url of {where} is none", "https://host/path, its secrets in headers")
     if parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(host)):
         return str(url)
-    raise BadSetting(f"the url of {where}", parts.scheme, "https; http reaches this machine alone (127.0.0.1)")
+    raise _wrong(f"the url of {where} is not https", "https; http reaches this machine alone (127.0.0.1)")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -203,18 +210,22 @@ def _folder(cwd: Any, where: str) -> Path:
     if cwd is None:
         return PROJECT
     if not _is_text(cwd) or "${" in cwd or not (folder := PROJECT / Path(cwd).expanduser()).is_dir():
-        raise BadSetting(f"the cwd of {where}", cwd, "a folder that is there, without variables")
+        raise _wrong(f"the cwd of {where} is {shown(cwd)}", "a folder that is there, without variables")
     return folder
 
 
 def _texts_of(given: Any, where: str) -> Mapping[str, str]:
     if not isinstance(given, dict) or not all(_is_text(each) for each in given.values()):
-        raise BadSetting(where, "something else", f"an object of texts of at most {VALUE_CHARS_MAX}")
+        raise _wrong(f"{where} is none", f"an object of texts of at most {VALUE_CHARS_MAX} characters")
     return given
 
 
 def _is_text(given: Any) -> bool:
     return isinstance(given, str) and len(given) <= VALUE_CHARS_MAX and "\0" not in given
+
+
+def _wrong(what: str, allowed: str) -> Refused:
+    return Refused("bad_setting", f"{what}; allowed: {allowed}")
 
 
 def _filled(text: str, lookup: Lookup) -> str:

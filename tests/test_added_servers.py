@@ -129,8 +129,8 @@ async def test_a_variable_that_is_not_set_is_a_sentence_and_the_others_are_used(
     async with bench.open("keyless", "guest", "absent") as guests:
         assert await offered(guests) == ["guest__look"]
     assert bench.said == [
-        "the added server keyless is not used: NOT_SET, which the server keyless of mcp.json needs, is None; "
-        "allowed: its value, in .env",
+        "the added server keyless is not used: the server keyless of mcp.json needs NOT_SET, which is not set; "
+        "allowed: its value in .env",
         "a persona names the server absent, which mcp.json does not have; the floor goes on without it",
     ]
 
