@@ -248,3 +248,12 @@ async def test_each_trader_gets_the_servers_of_its_own_persona(folder: Path, sto
         async with seats(granted, servers, FloorRecorder(store, tracer), allowed, guests) as traders:
             assert list(traders[first.name]._invited.shelves("trader")) == ["good__"]
             assert traders[second.name]._invited.shelves("trader") == {}
+
+
+def test_the_readmes_example_is_read(folder: Path, tmp_path: Path) -> None:
+    text = (PROJECT / "README.md").read_text("utf-8").partition("## More servers")[2]
+    (folder / "mcp.json").write_text(text.partition("```json\n")[2].partition("```")[0])
+    file = read_server_file()
+    assert (list(file.servers), file.problems) == (["brave", "notes", "polygon", "remote"], ())
+    [warren] = load_personas(personas(tmp_path, "\n" + text.partition("```toml\n")[2].partition("```")[0]))
+    assert command.wanted_by([warren]).keys() <= file.servers.keys()
