@@ -97,6 +97,7 @@ async def seats(
         float(settings.session_seconds),
         Decimal(settings.session_cents) / 100,
         Price(settings.model_input_usd or Decimal(0), settings.model_output_usd or Decimal(0)),
+        settings.session_searches,
     )
     traders = {}
     for persona in personas:

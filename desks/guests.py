@@ -93,7 +93,9 @@ class Guests:
     def shelves(self, grants: Mapping[str, Sequence[str]]) -> dict[str, Shelf]:
         """The connections of a role, each with the tools that it may use."""
         return {
-            f"{name}{MARK}": Shelf(self._guests[name].connection, globs, trusted=False, prefix=f"{name}{MARK}")
+            f"{name}{MARK}": Shelf(
+                self._guests[name].connection, globs, trusted=False, prefix=f"{name}{MARK}", holds="pages"
+            )
             for name, globs in grants.items()
             if name in self._guests
         }

@@ -14,7 +14,7 @@ from typing import Literal
 from desks.connection import ServerConnection
 from desks.launch import Launch
 from desks.nursery import Nursery
-from desks.workbench import Shelf
+from desks.workbench import Holding, Shelf
 
 PROJECT = Path(__file__).resolve().parent.parent
 STARTS_AT_ONCE = 16
@@ -25,7 +25,8 @@ STARTS_AT_ONCE = 16
 class ServerRow:
     """One server of the house. `environment`: the only settings it gets. `trusted`: its results are not wrapped.
 
-    `is_ours`: its module is of this house, so that it can be forked from the nursery.
+    `is_ours`: its module is of this house, so that it can be forked from the nursery. `holds`: pages of the world, or
+    the findings that are made of them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ServerRow:
     environment: frozenset[str]
     trusted: bool
     is_ours: bool = True
+    holds: Holding = None
 
 
 _STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
@@ -44,9 +46,9 @@ SERVERS = (
     ServerRow("market", "market_server", "floor", _STORE, trusted=True),
     ServerRow("accounts", "accounts_server", "trader", _STORE, trusted=True),
     ServerRow("push", "push_server", "trader", _PUSH, trusted=False),
-    ServerRow("memory", "memory.server", "trader", frozenset({"DATABASE_URL"}), trusted=False),
-    ServerRow("search", "research.server", "floor", _STORE | _SEARCH, trusted=False),
-    ServerRow("fetch", "mcp_server_fetch", "floor", frozenset(), trusted=False, is_ours=False),
+    ServerRow("memory", "memory.server", "trader", frozenset({"DATABASE_URL"}), trusted=False, holds="findings"),
+    ServerRow("search", "research.server", "floor", _STORE | _SEARCH, trusted=False, holds="pages"),
+    ServerRow("fetch", "mcp_server_fetch", "floor", frozenset(), trusted=False, is_ours=False, holds="pages"),
 )
 
 
@@ -64,7 +66,7 @@ def shelves(role: str, connections: Mapping[str, ServerConnection]) -> dict[str,
     """The connections that `role` may use, each with its tools and its trust."""
     rows = {row.name: row for row in SERVERS}
     return {
-        name: Shelf(connections[name], globs, rows[name].trusted)
+        name: Shelf(connections[name], globs, rows[name].trusted, holds=rows[name].holds)
         for name, globs in ROLES[role].items()
         if name in connections
     }

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from autogen_core import CancellationToken
 from autogen_core.tools import ParametersSchema, TextResultContent, ToolResult, ToolSchema, Workbench
@@ -24,6 +24,7 @@ from opentelemetry.trace import Tracer
 from pydantic import BaseModel
 
 from desks.connection import CallRefused, ServerConnection, ServerDown, ServerGone, ServerSilent
+from desks.sources import Sources
 from model_clients.replies import readable
 from tracers import record_result, tool_span
 from values.errors import Refused
@@ -39,17 +40,22 @@ DEPTH_MAX = 32
 ORDER_KEY = "client_order_id"
 
 
+Holding = Literal["pages", "findings"] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """A server as a role may use it: its connection, the globs of its tools, whether its word is data or trusted.
 
     `prefix` stands before the names of its tools, so that those of a server that the owner added can't be ours.
+    `holds`: pages of the world, or the findings that are made of them; None for neither.
     """
 
     connection: ServerConnection
     allowed: Sequence[str] = ("*",)
     trusted: bool = True
     prefix: str = ""
+    holds: Holding = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,10 @@ class _Offer:
 
 
 class SessionWorkbench(Workbench):
-    """The tools of one session. `succeeded` counts the calls of each tool that were carried out."""
+    """The tools of one session. `succeeded` counts the calls of each tool that were carried out.
+
+    `sources` is told what pages the session has seen; where the role `is_looking`, each look counts.
+    """
 
     component_config_schema = BaseModel
     component_provider_override = "desks.workbench.SessionWorkbench"
@@ -94,12 +103,16 @@ class SessionWorkbench(Workbench):
         tracer: Tracer,
         call_s: float = CALL_S,
         local: Sequence[LocalTool] = (),
+        sources: Sources | None = None,
+        is_looking: bool = False,
     ) -> None:
         self._shelves = shelves
         self._local = {tool.schema["name"]: tool for tool in local}
         self._session_id = session_id
         self._tracer = tracer
         self._call_s = call_s
+        self._sources = sources
+        self._is_looking = is_looking
         self._orders = 0
         self._listed_from: dict[str, tuple[Tool, ...]] = {}
         self._offers: dict[str, _Offer] = {}
@@ -177,12 +190,19 @@ class SessionWorkbench(Workbench):
         if offer.takes_key:
             self._orders += 1
             sent[ORDER_KEY] = f"{self._session_id}:{self._orders}"
+        sources, holds = self._sources, offer.shelf.holds
+        if sources is not None and holds == "pages" and self._is_looking:
+            sources.spend()
+        if sources is not None and holds == "findings":
+            sent = sources.with_source(sent)
         result = await self._call(offer, sent, call_id)
         if isinstance(result, str):
             return result, True
         text = "\n".join(each.text for each in result.content if isinstance(each, TextContent))
         if len(text) > RESULT_CHARS_MAX:
             text = f"{text[:RESULT_CHARS_MAX]}\n[cut: {len(text) - RESULT_CHARS_MAX} more characters]"
+        if sources is not None and holds == "pages" and not result.is_error:
+            sources.saw(sent, text)
         if not offer.shelf.trusted:
             text = envelope(offer.shelf.connection.name, text)
         return text, bool(result.is_error)

@@ -98,6 +98,9 @@ class FloorSettings(DashboardSettings, ModelSettings, PushSettings, SearchSettin
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
     )
+    session_searches: Annotated[int, Field(ge=0, le=500)] = Field(
+        20, description="searches and pages that a trader's researcher may ask for in a session, 0 to 500"
+    )
     polygon_api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("polygon_api_key", "massive_api_key"),
