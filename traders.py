@@ -44,7 +44,7 @@ GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SessionBounds:
-    """What one session may use: model turns, wall seconds, USD of model cost, counted at `price`; searches and pages."""
+    """What one session may use: model turns, wall seconds, USD of model cost at `price`, searches and pages."""
 
     turns: int = 30
     seconds: float = 240.0

@@ -23,7 +23,7 @@ import anyio
 import httpx2
 from pydantic import SecretStr
 
-from research.pace import BLOCKED_MAX_S, WAIT_MAX_S, Pace, numbers
+from research.pace import BLOCKED_MAX_S, WAIT_MAX_S, Pace, numbers, used_up
 from research.provider import Freshness, Hit, SearchUnavailable, host_of, published_at
 
 BASE_URL = "https://api.search.brave.com"
@@ -83,9 +83,8 @@ class _Answer:
                 return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - wall).total_seconds())
             except (ValueError, OverflowError):
                 return None
-        resets, left = (numbers(self.headers.get(f"x-ratelimit-{name}", "")) for name in ("reset", "remaining"))
-        used_up = [reset for reset, remaining in zip(resets, left, strict=False) if remaining == 0]
-        return float(max(used_up)) if used_up else float(min(resets)) if resets else None
+        waits, resets = used_up(self.headers), numbers(self.headers.get("x-ratelimit-reset", ""))
+        return float(max(waits)) if waits else float(min(resets)) if resets else None
 
 
 class BraveSearch:
@@ -164,10 +163,10 @@ class BraveSearch:
         return answer
 
     def _learn(self, answer: _Answer, now: datetime) -> None:
-        wait_s = answer.wait_s(now) if answer.status == 429 else None
-        self._pace.learn(
-            answer.headers, BLOCKED_MAX_S if answer.status == 429 and answer.code() == "QUOTA_LIMITED" else wait_s
-        )
+        wait_s = None
+        if answer.status == 429:
+            wait_s = BLOCKED_MAX_S if answer.code() == "QUOTA_LIMITED" else answer.wait_s(now)
+        self._pace.learn(answer.headers, wait_s)
 
     async def _get(self, client: httpx2.AsyncClient, url: str, params: Mapping[str, str]) -> _Answer:
         key = self._key.get_secret_value()

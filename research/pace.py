@@ -1,7 +1,7 @@
-"""How fast a search key may ask, as its engine's headers tell: one pace for all traders, whose searches one process makes.
+"""How fast a search key may ask, as its engine's headers tell: one pace for all traders, since one process asks.
 
-Headers as in api-dashboard.search.brave.com/documentation/guides/rate-limiting: `X-RateLimit-Policy: 1;w=1, 15000;w=...`,
-and `-Limit`, `-Remaining` and `-Reset` with a number for each of its windows.
+Headers follow the vendor's reference, documentation/web-search/response-headers: `X-RateLimit-Policy: 1;w=1,
+15000;w=2592000`, and `-Limit`, `-Remaining` and `-Reset` with a number for each of these windows (seconds).
 """
 
 from __future__ import annotations
@@ -45,13 +45,19 @@ class Pace:
         """From an answer: how far apart requests stand, and until when none may be sent."""
         windows = [(int(limit), int(width)) for limit, width in _WINDOW.findall(headers.get("x-ratelimit-policy", ""))]
         self._apart_s = max((width / limit for limit, width in windows[:1] if limit), default=0.0)
-        resets, left = (numbers(headers.get(f"x-ratelimit-{name}", "")) for name in ("reset", "remaining"))
-        used_up = [reset for reset, remaining in zip(resets, left, strict=False) if remaining == 0]
         now = self._monotonic()
-        until = max([wait_s or 0.0, *map(float, used_up)])
+        until = max([wait_s or 0.0, *map(float, used_up(headers))])
         self._blocked = now + min(until, BLOCKED_MAX_S)
         # whoever was refused asks first, once the wait is over
         self._next = max(self._next, self._blocked + self._apart_s) if windows or until else now
+
+
+def used_up(headers: Mapping[str, str]) -> list[int]:
+    """The seconds until each window that has nothing left begins anew. A window whose limit is 0 has none."""
+    told = (numbers(headers.get(f"x-ratelimit-{name}", "")) for name in ("reset", "remaining", "limit"))
+    resets, left, limits = told
+    limits = limits or [1] * len(left)
+    return [reset for reset, rest, limit in zip(resets, left, limits, strict=False) if rest == 0 and limit > 0]
 
 
 def numbers(header: str) -> list[int]:

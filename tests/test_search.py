@@ -26,8 +26,9 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import SecretStr
 
 from market import Market
-from research.brave import BODY_BYTES_MAX, WAIT_MAX_S, BraveSearch
+from research.brave import BODY_BYTES_MAX, BraveSearch
 from research.metasearch import SEARCHES_MAX, Library, Metasearch, installed_library
+from research.pace import WAIT_MAX_S
 from research.provider import Freshness, Hit, SearchProvider, SearchUnavailable, host_of, one_line, published_at
 from research.server import CALLS_MAX, CALLS_WINDOW_S, build, choose_provider
 from research.simulated import SimulatedSearch
