@@ -48,8 +48,10 @@ class Pace:
         now = self._monotonic()
         until = max([wait_s or 0.0, *map(float, used_up(headers))])
         self._blocked = now + min(until, BLOCKED_MAX_S)
-        # whoever was refused asks first, once the wait is over
-        self._next = max(self._next, self._blocked + self._apart_s) if windows or until else now
+        if wait_s is not None and wait_s <= WAIT_MAX_S:
+            self._next = max(self._next, self._blocked + self._apart_s)  # whoever was refused asks again first
+        elif not windows:
+            self._next = now
 
 
 def used_up(headers: Mapping[str, str]) -> list[int]:

@@ -7,6 +7,8 @@ brave/brave-search-skills, whose examples have `page_age` without a zone and the
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -155,9 +157,28 @@ def reset(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def cut_by_reset(handler: Handler) -> None:
+    """Begin a body, then break the connection with a reset in the middle of it."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"type": "news", "results": [')
+    reset(handler)
+
+
+def bomb(megabytes: int) -> Reply:
+    """A small body that swells when it is unpacked."""
+    packed = gzip.compress(b" " * megabytes * 1_000_000)
+    return answer(packed, Content_Encoding="gzip", Content_Type="text/html")
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine: SearchLoopback
+
+    def setup(self) -> None:
+        super().setup()
+        self.engine.connections.append(self.connection)
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -177,6 +198,7 @@ class SearchLoopback:
     def __init__(self) -> None:
         self.requests: list[Asked] = []
         self.script: deque[Reply] = deque()
+        self.connections: list[socket.socket] = []
         self.over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"engine": self}))
         self._server.daemon_threads = False
@@ -205,4 +227,7 @@ class SearchLoopback:
         self.over.set()
         self._server.shutdown()
         self._thread.join()
+        for each in self.connections:  # a client may keep one open as long as it lives
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
