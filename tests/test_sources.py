@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import mcp_server_fetch.server as public_fetch
+import mcp_server_fetch.server as public_fetch  # type: ignore[import-untyped]
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent, Tool
@@ -62,7 +62,10 @@ async def test_a_sessions_searches_and_pages_are_limited_over_all_its_questions(
     await asked(sources, given, [call("web_search", query="a"), call("news_search", query="b")], "Done.")
     model = await asked(
         sources, given,
-        [call("fetch", url=HIT), call("search_nodes", query="a"), call("news_search", query="c"), call("fetch", url=HIT)],
+        [
+            call("fetch", url=HIT), call("search_nodes", query="a"), call("news_search", query="c"),
+            call("fetch", url=HIT),
+        ],
         "Done.",
     )  # fmt: skip
     told = model.last_results()
@@ -175,12 +178,12 @@ async def test_brave_learns_from_every_answer_and_then_sends_nothing() -> None:
     times = Times()
     with SearchLoopback() as engine:
         brave = BraveSearch(SECRET, engine.base_url, sleep=times.sleep, monotonic=times.monotonic)
-        used_up = {
-            "X_RateLimit_Policy": "1;w=1, 5;w=2592000",
-            "X_RateLimit_Remaining": "1, 0",
-            "X_RateLimit_Reset": "1, 99",
-        }
-        engine.script.append(loopback.answer(loopback.NEWS, **used_up))
+        engine.script.append(
+            loopback.answer(
+                loopback.NEWS, X_RateLimit_Policy="1;w=1, 5;w=2592000", X_RateLimit_Remaining="1, 0",
+                X_RateLimit_Reset="1, 99",
+            )
+        )  # fmt: skip
         assert await brave.news("nvidia", 10, None, START)
         with pytest.raises(SearchUnavailable, match="takes no request from this key for 99 s more"):
             await brave.news("nvidia", 10, None, START)
