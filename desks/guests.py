@@ -93,9 +93,7 @@ class Guests:
     def shelves(self, grants: Mapping[str, Sequence[str]]) -> dict[str, Shelf]:
         """The connections of a role, each with the tools that it may use."""
         return {
-            f"{name}{MARK}": Shelf(
-                self._guests[name].connection, globs, trusted=False, prefix=f"{name}{MARK}", holds="pages"
-            )
+            f"{name}{MARK}": Shelf(self._guests[name].connection, globs, trusted=False, prefix=f"{name}{MARK}")
             for name, globs in grants.items()
             if name in self._guests
         }

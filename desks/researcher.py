@@ -20,6 +20,7 @@ from desks.sources import Sources
 from desks.workbench import LocalTool, SessionWorkbench, Shelf
 from model_clients.failures import ModelFailed
 from model_clients.meter import OutOfTurns, OverBudget
+from recording.session import SessionRecording
 from tracers import agent_span
 from values.errors import Refused
 
@@ -53,6 +54,7 @@ def researcher(
     tracer: Tracer,
     owner: str,
     sources: Sources,
+    recording: SessionRecording | None = None,
 ) -> LocalTool:
     """The trader's `research` tool over the researcher's own shelves. `client` is metered by the session."""
     asked = 0
@@ -67,7 +69,15 @@ def researcher(
             raise Refused(
                 "over_limit", f"{ASKED_MAX} questions have been asked this session; there may be no more in it"
             )
-        workbench = SessionWorkbench(shelves, session_id, tracer, sources=sources, is_looking=True)
+        workbench = SessionWorkbench(
+            shelves,
+            session_id,
+            tracer,
+            recording=recording,
+            bench=f"researcher {asked}",
+            sources=sources,
+            is_looking=True,
+        )
         with agent_span(tracer, f"{owner}'s researcher"):
             agent = AssistantAgent(
                 "researcher",

@@ -14,7 +14,7 @@ from typing import Literal
 from desks.connection import ServerConnection
 from desks.launch import Launch
 from desks.nursery import Nursery
-from desks.workbench import Holding, Shelf
+from desks.workbench import Shelf
 
 PROJECT = Path(__file__).resolve().parent.parent
 STARTS_AT_ONCE = 16
@@ -25,8 +25,7 @@ STARTS_AT_ONCE = 16
 class ServerRow:
     """One server of the house. `environment`: the only settings it gets. `trusted`: its results are not wrapped.
 
-    `is_ours`: its module is of this house, so that it can be forked from the nursery. `holds`: pages of the world, or
-    the findings that are made of them.
+    `is_ours`: its module is of this house, so that it can be forked from the nursery.
     """
 
     name: str
@@ -35,7 +34,6 @@ class ServerRow:
     environment: frozenset[str]
     trusted: bool
     is_ours: bool = True
-    holds: Holding = None
 
 
 _STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
@@ -46,9 +44,9 @@ SERVERS = (
     ServerRow("market", "market_server", "floor", _STORE, trusted=True),
     ServerRow("accounts", "accounts_server", "trader", _STORE, trusted=True),
     ServerRow("push", "push_server", "trader", _PUSH, trusted=False),
-    ServerRow("memory", "memory.server", "trader", frozenset({"DATABASE_URL"}), trusted=False, holds="findings"),
-    ServerRow("search", "research.server", "floor", _STORE | _SEARCH, trusted=False, holds="pages"),
-    ServerRow("fetch", "mcp_server_fetch", "floor", frozenset(), trusted=False, is_ours=False, holds="pages"),
+    ServerRow("memory", "memory.server", "trader", frozenset({"DATABASE_URL"}), trusted=False),
+    ServerRow("search", "research.server", "floor", _STORE | _SEARCH, trusted=False),
+    ServerRow("fetch", "mcp_server_fetch", "floor", frozenset(), trusted=False, is_ours=False),
 )
 
 
@@ -66,18 +64,23 @@ def shelves(role: str, connections: Mapping[str, ServerConnection]) -> dict[str,
     """The connections that `role` may use, each with its tools and its trust."""
     rows = {row.name: row for row in SERVERS}
     return {
-        name: Shelf(connections[name], globs, rows[name].trusted, holds=rows[name].holds)
+        name: Shelf(connections[name], globs, rows[name].trusted)
         for name, globs in ROLES[role].items()
         if name in connections
     }
 
 
-def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) -> Launch:
-    """How to start `row`, bound to `account`, with those of `settings` that it may see."""
+def launch_of(
+    row: ServerRow, account: str | None, settings: Mapping[str, str], recording: Sequence[str] = ()
+) -> Launch:
+    """How to start `row`, bound to `account`, with those of `settings` that it may see.
+
+    `recording` are the arguments by which an accounts server joins the run's recording.
+    """
     arguments: tuple[str, ...] = ()
     if row.scope == "trader":
         assert account is not None
-        arguments = ("--account", account, "--floor")
+        arguments = ("--account", account, "--floor", *(recording if row.name == "accounts" else ()))
     label = row.name if account is None else f"{row.name} ({account})"
     environment = {key: value for key, value in settings.items() if key in row.environment}
     return Launch(label, arguments, environment, PROJECT, row.module, row.scope == "trader")
@@ -90,7 +93,13 @@ class Servers:
     one does not come up.
     """
 
-    def __init__(self, accounts: Sequence[str], settings: Mapping[str, str], without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        accounts: Sequence[str],
+        settings: Mapping[str, str],
+        without: Collection[str] = (),
+        recording: Sequence[str] = (),
+    ) -> None:
         rows = [row for row in SERVERS if row.name not in without]
         self._nursery = Nursery([row.module for row in rows if row.is_ours], PROJECT)
         self._shared = {
@@ -100,7 +109,7 @@ class Servers:
         }
         self._bound = {
             account: {
-                row.name: ServerConnection(launch_of(row, account, settings), self._nursery)
+                row.name: ServerConnection(launch_of(row, account, settings, recording), self._nursery)
                 for row in rows
                 if row.scope == "trader"
             }

@@ -18,6 +18,10 @@ NOT_SEEN = "[not seen in this session]"
 NO_SOURCE = "[no source]"
 _ADDRESS = re.compile(r"\b(?:https?|simulated)://[^\s<>\"'`\\\[\](){}|^]{1,1000}", re.IGNORECASE)
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
+_PAGES = frozenset({"web_search", "news_search", "fetch"})
+_GUESTS = "__"
+"""In the name of every tool of a server that the owner added; what it brings may be a page."""
+_FINDINGS = frozenset({"create_entities", "add_observations"})
 _TEXTS = {"entities": "observations", "observations": "contents"}
 """Of the memory server's two arguments that bring findings: the key of their texts."""
 
@@ -31,8 +35,10 @@ class Sources:
         self._seen: set[str] = set()
         self.date = ""
 
-    def spend(self) -> None:
-        """Count a search or a page, or raise Refused `over_limit`."""
+    def spend(self, tool: str) -> None:
+        """Count a call of a tool that brings pages, or raise Refused `over_limit`."""
+        if not _brings_pages(tool):
+            return
         if self._looks >= self._looks_max:
             raise Refused(
                 "over_limit",
@@ -41,9 +47,11 @@ class Sources:
             )
         self._looks += 1
 
-    def saw(self, arguments: Mapping[str, Any], text: str) -> None:
-        """A tool that brings pages has answered. One that was asked for a page brought that, not what it links to."""
-        asked = arguments.get("url")
+    def saw(self, tool: str, arguments: Mapping[str, Any] | None, text: str) -> None:
+        """A tool has answered. One that was asked for a page brought that, not what it links to."""
+        if not _brings_pages(tool):
+            return
+        asked = arguments.get("url") if isinstance(arguments, Mapping) else None
         for address in _addresses(asked if isinstance(asked, str) else text):
             if len(self._seen) < SEEN_MAX:
                 self._seen.add(_known_as(address))
@@ -58,8 +66,10 @@ class Sources:
 
         return _ADDRESS.sub(marked, text)
 
-    def with_source(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def with_source(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """What a researcher is about to remember, each text dated, its source checked or marked as not there."""
+        if tool not in _FINDINGS:
+            return arguments
         return {
             name: [self._row(row, _TEXTS[name]) for row in rows] if name in _TEXTS and isinstance(rows, list) else rows
             for name, rows in arguments.items()
@@ -75,6 +85,10 @@ class Sources:
         if self.date and not _DATE.search(text):
             marks.append(f"[noted {self.date}]")
         return " ".join([self.checked(text), *marks])
+
+
+def _brings_pages(tool: str) -> bool:
+    return tool in _PAGES or _GUESTS in tool
 
 
 def _addresses(text: str) -> Iterator[str]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-from asyncio import ensure_future
+from asyncio import Lock, ensure_future
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 from autogen_core import CancellationToken
 from autogen_core.tools import ParametersSchema, TextResultContent, ToolResult, ToolSchema, Workbench
@@ -26,6 +26,8 @@ from pydantic import BaseModel
 from desks.connection import CallRefused, ServerConnection, ServerDown, ServerGone, ServerSilent
 from desks.sources import Sources
 from model_clients.replies import readable
+from recording.recording import PASSAGE
+from recording.session import SessionRecording
 from tracers import record_result, tool_span
 from values.errors import Refused
 
@@ -40,22 +42,17 @@ DEPTH_MAX = 32
 ORDER_KEY = "client_order_id"
 
 
-Holding = Literal["pages", "findings"] | None
-
-
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """A server as a role may use it: its connection, the globs of its tools, whether its word is data or trusted.
 
     `prefix` stands before the names of its tools, so that those of a server that the owner added can't be ours.
-    `holds`: pages of the world, or the findings that are made of them; None for neither.
     """
 
     connection: ServerConnection
     allowed: Sequence[str] = ("*",)
     trusted: bool = True
     prefix: str = ""
-    holds: Holding = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +75,11 @@ class _Offer:
     @property
     def takes_key(self) -> bool:
         return not self.shelf.prefix and ORDER_KEY in self.tool.input_schema.get("properties", {})
+
+    @property
+    def only_reads(self) -> bool:
+        notes = self.tool.annotations
+        return not self.shelf.prefix and notes is not None and bool(notes.read_only_hint)
 
     @property
     def may_repeat(self) -> bool:
@@ -103,10 +105,15 @@ class SessionWorkbench(Workbench):
         tracer: Tracer,
         call_s: float = CALL_S,
         local: Sequence[LocalTool] = (),
+        recording: SessionRecording | None = None,
+        bench: str = "trader",
         sources: Sources | None = None,
         is_looking: bool = False,
     ) -> None:
         self._shelves = shelves
+        self._recording = recording
+        self._bench = bench
+        self._ordering = Lock()
         self._local = {tool.schema["name"]: tool for tool in local}
         self._session_id = session_id
         self._tracer = tracer
@@ -124,6 +131,8 @@ class SessionWorkbench(Workbench):
         # a restarted server may offer other tools; its connection then holds another tuple
         if any(self._listed_from.get(name) is not shelf.connection.tools for name, shelf in self._shelves.items()):
             self._list()
+            if self._recording is not None:
+                self._schemas = json.loads(self._recording.tools(self._bench, json.dumps(self._schemas)))
         return self._schemas
 
     def _list(self) -> None:
@@ -142,10 +151,18 @@ class SessionWorkbench(Workbench):
     async def read_resource(self, server: str, uri: str) -> str:
         """The text of a server's resource. Raises ServerGone, ServerSilent or CallRefused."""
         connection = self._shelves[server].connection
-        try:
-            return await connection.read_resource(uri, self._call_s)
-        except (ServerGone, ServerSilent):
-            return await connection.read_resource(uri, self._call_s)
+
+        async def read(_: str) -> str:
+            try:
+                return await connection.read_resource(uri, self._call_s)
+            except (ServerGone, ServerSilent):
+                return await connection.read_resource(uri, self._call_s)
+
+        return (
+            await read("")
+            if self._recording is None
+            else await self._recording.tool_answer(self._bench, server, uri, read)
+        )
 
     async def call_tool(
         self,
@@ -158,12 +175,10 @@ class SessionWorkbench(Workbench):
         self.calls += 1
         with tool_span(self._tracer, name, call_id or "", arguments) as span:
             token = cancellation_token or CancellationToken()
-            call = ensure_future(self._answer(name, arguments or {}, call_id, token))
+            call = ensure_future(self._said(name, arguments or {}, call_id, token))
             token.link_future(call)
             try:
                 text, is_error = await call
-            except Refused as refusal:
-                text, is_error = f"{refusal.code}: {refusal.sentence}", True
             except Exception:
                 logger.exception("calling %s failed", name)
                 text, is_error = (
@@ -173,10 +188,40 @@ class SessionWorkbench(Workbench):
             record_result(span, text, text.partition(":")[0] if is_error else None)
         if not is_error:
             self.succeeded[name] += 1
+            if self._sources is not None:
+                self._sources.saw(name, arguments, text)
         return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
 
-    async def _answer(
+    async def _said(
         self, name: str, arguments: Mapping[str, Any], call_id: str | None, token: CancellationToken
+    ) -> tuple[str, bool]:
+        """What is answered, by the recording where there is one, and whether it is an error."""
+
+        async def carried_out(passage: str | None) -> tuple[str, bool]:
+            try:
+                return await self._answer(name, arguments, call_id, token, passage)
+            except Refused as refusal:
+                return f"{refusal.code}: {refusal.sentence}", True
+
+        async def ask(passage: str) -> str:
+            return json.dumps(await carried_out(passage))
+
+        if self._recording is None:
+            return await carried_out(None)
+        await self.list_tools()
+        offer = self._offers.get(name)
+        acts = name in self._local or (offer is not None and not offer.only_reads)
+        question = json.dumps([name, arguments], default=repr)
+        text, is_error = json.loads(await self._recording.tool_answer(self._bench, name, question, ask, acts=acts))
+        return text, is_error
+
+    async def _answer(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        call_id: str | None,
+        token: CancellationToken,
+        passage: str | None,
     ) -> tuple[str, bool]:
         if not isinstance(arguments, Mapping):
             return f"bad_argument: the arguments of {name} are {json.dumps(arguments)[:60]}; expected an object", True
@@ -187,33 +232,35 @@ class SessionWorkbench(Workbench):
         if offer is None:
             return f"unknown_tool: there is no tool {name[:60]!r}; there are {', '.join(self._offers)}", True
         sent = _sendable(arguments, name)
+        if self._sources is not None and self._is_looking:
+            self._sources.spend(name)
+        if self._sources is not None:
+            sent = self._sources.with_source(name, sent)
+        meta = {"trading-floor/call-id": call_id} if call_id else {}
+        if passage is not None and not offer.only_reads and not offer.shelf.prefix:
+            meta[PASSAGE] = passage
         if offer.takes_key:
             self._orders += 1
             sent[ORDER_KEY] = f"{self._session_id}:{self._orders}"
-        sources, holds = self._sources, offer.shelf.holds
-        if sources is not None and holds == "pages" and self._is_looking:
-            sources.spend()
-        if sources is not None and holds == "findings":
-            sent = sources.with_source(sent)
-        result = await self._call(offer, sent, call_id)
+            async with self._ordering:  # one after the other, as the model wrote them: a sale pays for the next buy
+                result = await self._call(offer, sent, meta)
+        else:
+            result = await self._call(offer, sent, meta)
         if isinstance(result, str):
             return result, True
         text = "\n".join(each.text for each in result.content if isinstance(each, TextContent))
         if len(text) > RESULT_CHARS_MAX:
             text = f"{text[:RESULT_CHARS_MAX]}\n[cut: {len(text) - RESULT_CHARS_MAX} more characters]"
-        if sources is not None and holds == "pages" and not result.is_error:
-            sources.saw(sent, text)
         if not offer.shelf.trusted:
             text = envelope(offer.shelf.connection.name, text)
         return text, bool(result.is_error)
 
-    async def _call(self, offer: _Offer, arguments: dict[str, Any], call_id: str | None) -> CallToolResult | str:
+    async def _call(self, offer: _Offer, arguments: dict[str, Any], meta: dict[str, Any]) -> CallToolResult | str:
         """The server's result, or the sentence that says why there is none."""
         name, connection = offer.name, offer.shelf.connection
-        meta = {"trading-floor/call-id": call_id} if call_id else None
         for attempt in range(1, TRIES + 1):
             try:
-                return await connection.call_tool(offer.tool.name, arguments, self._call_s, meta)
+                return await connection.call_tool(offer.tool.name, arguments, self._call_s, meta or None)
             except CallRefused as error:
                 said = f"{error}"
                 return "refused: " + (

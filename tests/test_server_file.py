@@ -245,7 +245,7 @@ async def test_each_trader_gets_the_servers_of_its_own_persona(folder: Path, sto
     guests, _ = command.floor_guests(store, allowed, granted, lambda _: None)
     with LogTracer(lambda _: None) as tracer:
         servers = Servers([first.name, second.name], {}, ())
-        async with seats(granted, servers, FloorRecorder(store, tracer), allowed, guests) as traders:
+        async with seats(granted, servers, FloorRecorder(store, tracer), allowed, guests=guests) as traders:
             assert list(traders[first.name]._invited.shelves("trader")) == ["good__"]
             assert traders[second.name]._invited.shelves("trader") == {}
 

@@ -42,8 +42,8 @@ class Answers:
         return self._result
 
 
-def shelves(**servers: tuple[Any, Any]) -> dict[str, Shelf]:
-    return {name: Shelf(server, trusted=False, holds=holds) for name, (server, holds) in servers.items()}
+def shelves(**servers: Any) -> dict[str, Shelf]:
+    return {name: Shelf(server, trusted=False) for name, server in servers.items()}
 
 
 async def asked(sources: Sources, given: dict[str, Shelf], *turns: Any) -> ScriptedModel:
@@ -57,7 +57,7 @@ async def asked(sources: Sources, given: dict[str, Shelf], *turns: Any) -> Scrip
 async def test_a_sessions_searches_and_pages_are_limited_over_all_its_questions() -> None:
     search, fetch = Answers("search", "web_search", "news_search"), Answers("fetch", "fetch", text="A page.")
     memory = Answers("memory", "search_nodes", text="[]")
-    given = shelves(search=(search, "pages"), fetch=(fetch, "pages"), memory=(memory, "findings"))
+    given = shelves(search=search, fetch=fetch, memory=memory)
     sources = Sources(3)
     await asked(sources, given, [call("web_search", query="a"), call("news_search", query="b")], "Done.")
     model = await asked(
@@ -78,7 +78,7 @@ async def test_an_appraisals_addresses_are_marked_where_the_session_has_not_seen
     search = Answers("search", "web_search")
     fetch = Answers("fetch", "fetch", text="It links to https://linked.example/page")
     sources = Sources(9)
-    given = shelves(search=(search, "pages"), fetch=(fetch, "pages"))
+    given = shelves(search=search, fetch=fetch)
     await asked(sources, given, [call("web_search", query="a"), call("fetch", url="https://Page.example/x/")], "Done.")
     said = f"Up, says {HIT}, and (https://page.example/x). See simulated://news/NVDA/2026-03-02T14:00Z."
     assert sources.checked(said) == said
@@ -90,7 +90,7 @@ async def test_an_appraisals_addresses_are_marked_where_the_session_has_not_seen
 async def test_a_page_that_could_not_be_had_was_not_seen() -> None:
     fetch = Answers("fetch", "fetch", text="refused", is_error=True)
     sources = Sources(9)
-    await asked(sources, shelves(fetch=(fetch, "pages")), [call("fetch", url=HIT)], "Done.")
+    await asked(sources, shelves(fetch=fetch), [call("fetch", url=HIT)], "Done.")
     assert NOT_SEEN in sources.checked(HIT)
 
 
@@ -102,7 +102,7 @@ async def test_findings_go_to_memory_with_their_source_checked_and_dated() -> No
     sources = Sources(9)
     sources.date = "2026-03-02"
     await asked(
-        sources, shelves(search=(search, "pages"), memory=(memory, "findings")),
+        sources, shelves(search=search, memory=memory),
         [call("web_search", query="a")],
         [
             call("create_entities", entities=[{"name": "NVDA", "entityType": "company", "observations": [
