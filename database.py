@@ -32,7 +32,7 @@ from values.money import STARTING_BALANCE
 from values.settings import MarketKind
 
 AccountKind = Literal["trader", "client", "baseline"]
-Actor = Literal["floor", "client", "operator", "baseline"]
+Actor = Literal["floor", "client", "operator", "baseline", "market"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,11 @@ class Market:
     def name(self) -> str:
         return self.venue.name
 
+    @property
+    def has_corporate_actions(self) -> bool:
+        """Whether splits and dividends happen on it: in the simulated one and in a price file there are none."""
+        return self.name == "live"
+
     def is_market_open(self) -> bool:
         """Whether any instrument trades now."""
         return self.session().is_open
@@ -133,13 +138,18 @@ def recorded(market: Market, recording: Recording) -> Market:
     """`market` on a run's recording. A playback has nothing underneath but the recording."""
     from venues.recorded import RecordedClock, RecordedVenue
 
-    venue = RecordedVenue(None if recording.is_playing else market.venue, recording, market.name)
+    venue = RecordedVenue(None if recording.is_playing else market.venue, recording, str(recording.fact("market")))
     return Market(venue, RecordedClock(market.clock, recording), market.minds_closed)
 
 
-def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
+def new_market(settings: MarketSettings) -> MarketKind:
+    """What a store that is made now is made for."""
     has_key = settings.polygon_api_key is not None
-    market = settings.market or ("replay" if settings.history_path else "live" if has_key else "simulated")
+    return settings.market or ("replay" if settings.history_path else "live" if has_key else "simulated")
+
+
+def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
+    market = new_market(settings)
     if market == "live":
         _check_key(settings)
         return NewRun("live")

@@ -110,6 +110,14 @@ def test_an_unknown_symbol_is_an_answer_to_every_question(case: Case, symbol: st
         assert refusal.value.code == "unknown_symbol"
 
 
+def test_what_companies_did_is_told_oldest_first_and_of_what_was_asked_alone(case: Case) -> None:
+    first, last = case.moments[0].date(), case.moments[-1].date()
+    told = case.venue.corporate_actions(case.symbols, first, last)
+    assert list(told) == sorted(told, key=lambda each: each.ex_date)
+    assert all(each.symbol in case.symbols and first <= each.ex_date <= last for each in told)
+    assert told == () or case.venue.name == "live"
+
+
 def test_a_quote_is_of_the_past_above_zero_and_fits_the_store(case: Case) -> None:
     for now in case.moments:
         for symbol in case.symbols:

@@ -1,13 +1,13 @@
 """Requests to a live market's vendor: who asks for what, and how much of the vendor's limit is in use.
 
-Revision 0002 follows 0001.
+Revision 0004 follows 0003.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
