@@ -21,7 +21,7 @@ from commands.dashboard import DashboardProcess
 from commands.parts import parts_of, record_parts
 from commands.playback import begin_recording, ending_at_a_difference, open_playback
 from commands.screen import PlainScreen, Screen, TableScreen
-from commands.seats import FloorRecorder, seats
+from commands.seats import FloorRecorder, Models, seats
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
@@ -77,10 +77,12 @@ def play_back(path: Path, *, dashboard: bool = False) -> int:
     store, market, recording, tape = open_playback(path, settings)
     with contextlib.closing(store), contextlib.closing(recording):
         screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
+        personas = load_personas()
+        models = Models(personas, settings, recording)
         screen.say(f"playing back {path} into {store.address}: no model, server or price source is asked")
         try:
             code = asyncio.run(
-                _live(store, market, settings, load_personas(), screen, tape, None, dashboard, recording)
+                _live(store, market, settings, personas, models, screen, tape, None, dashboard, recording)
             )
         except Differs as error:
             code, _ = 1, recording.differ(str(error))
@@ -107,9 +109,10 @@ def _run_on(
     market = open_market(store, settings)
     record_parts(store, parts_of(settings, store.run(), store.run().market))
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
-    for line in _opening_lines(store, settings):
-        screen.say(line)
     personas = load_personas()
+    models = Models(personas, settings)
+    for line in _opening_lines(store, settings, models):
+        screen.say(line)
     for persona in personas:
         if read_account(store, persona.name) is None:
             open_account(
@@ -123,25 +126,38 @@ def _run_on(
         recording = None
         if record is not None:
             recording = ending.enter_context(contextlib.closing(begin_recording(store, market, record, settings)))
+            recording.note("models", dict(models.choice.models))
             market = recorded(market, recording)
             screen.say(f"recording to {record}")
-        code = asyncio.run(_live(store, market, settings, personas, screen, tape, cycles_max, dashboard, recording))
+        code = asyncio.run(
+            _live(store, market, settings, personas, models, screen, tape, cycles_max, dashboard, recording)
+        )
     for line in summary_lines(store):
         print(line)
     return code
 
 
-def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
+def _opening_lines(store: Store, settings: FloorSettings, models: Models) -> Iterator[str]:
     run = store.run()
-    what = {"simulated": f"seed {run.seed}", "replay": f"file {run.history_name}"}.get(run.market, "")
-    model = "house (rule-based)" if settings.model == "house" else settings.model
-    yield f"store {store.address}, market {run.market.upper()} ({what}), model {model}"
-    if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
-        yield f"the price of {settings.model} is not set (MODEL_INPUT_USD, MODEL_OUTPUT_USD): its cost counts as 0 USD"
+    what = {
+        "simulated": f"seed {run.seed}",
+        "replay": f"file {run.history_name}",
+        "live": f"Polygon, plan {settings.polygon_plan}",
+    }[run.market]
+    yield f"store {store.address}, market {run.market.upper()} ({what}), model {models.shown}"
+    yield from models.choice.sentences
+    if not models.choice.is_house:
+        yield (
+            f"models may cost {settings.session_cents} US cents a session, {settings.trader_day_cents} a trader and "
+            f"day, {settings.floor_day_cents} the floor a day (UTC)"
+        )
     if store.migrated_copy is not None:
         yield f"the store was of an older version: copied to {store.migrated_copy} and brought up to date"
     if settings.polygon_api_key is not None and run.market != "live":
-        yield "a key for live prices is set, and this version has no live market: it is not used"
+        yield (
+            f"POLYGON_API_KEY is set, and this store is of a {run.market} market, which does not use it: for live "
+            "prices name another store (DATABASE_URL=sqlite:///live.db), or start anew with `trading-floor reset`"
+        )
 
 
 async def _live(
@@ -149,6 +165,7 @@ async def _live(
     market: Market,
     settings: FloorSettings,
     personas: Sequence[Persona],
+    models: Models,
     screen: Screen,
     tape: Tape | None,
     cycles_max: int | None,
@@ -157,7 +174,7 @@ async def _live(
 ) -> int:
     traders: dict[str, RunsSessions] = {}
     # a language model needs real minutes to think, and a phone real minutes to be quiet
-    may_hurry = store.run().market == "simulated" and settings.model == "house" and not settings.is_pushing
+    may_hurry = store.run().market == "simulated" and models.choice.is_house and not settings.is_pushing
     floor = Floor(
         store,
         market,
@@ -192,7 +209,7 @@ async def _live(
                 if not starting.done():
                     return 0
                 await starting
-                async with seats(personas, servers, recorder, settings, recording) as seated:
+                async with seats(personas, servers, recorder, settings, models, recording) as seated:
                     traders.update(seated)
                     settle()
                     async with page or contextlib.nullcontext():
@@ -264,6 +281,8 @@ def _told(store: Store, settings: FloorSettings, names: Iterable[str]) -> dict[s
         told["REPLAY_HISTORY"] = str(settings.history_path)
     for name in names:
         value = getattr(settings, name)
+        if name == "polygon_api_key" and run.market != "live":
+            continue  # a market that does not use the key has no need of it
         if value is not None and name.upper() not in told:
             told[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return told

@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from dashboard import queries
-from dashboard.health import CALLS_LOOKED_THROUGH, FAULTS_SHOWN, Call, CallRecord
+from dashboard.health import CALLS_LOOKED_THROUGH, FAULTS_SHOWN, Call, CallRecord, refused_call
 from dashboard.queries import OpenAccount, newest_of, of
 from dashboard.series import Series
 from dashboard.tail import Tail
 from dashboard.tally import LOGS_KEPT, ROWS_KEPT, Tally
-from dashboard.view import Decision, Fault, Health, LogLine, Notification, PartLine, Trade
+from dashboard.view import Decision, Fault, Health, LogLine, Notification, PartLine, StrategyChange, Trade
 from database import Store
 from ledger.limits import as_shown, read_limits
 from store import tables
@@ -42,6 +42,7 @@ class Record:
         self.symbols: set[str] = set()
         self.running: dict[str, str] = {}  # account to its open session's model
         self.limits: Mapping[str, Mapping[str, str | None]] = {}
+        self.strategy_changes: Mapping[str, StrategyChange] = {}
         self.notifications: tuple[Notification, ...] = ()
         self.parts: tuple[PartLine, ...] = ()
         self._calls = CallRecord()
@@ -58,6 +59,7 @@ class Record:
             self._read_newest(connection)
             self._spent = Counter({today: queries.spent_since(connection, datetime.combine(today, time(), UTC))})
             self.limits = self._read_limits(connection)
+            self.strategy_changes = queries.strategy_changes(connection, self.accounts)
             self.notifications = _notifications(connection)
             self.parts = _parts(connection)
 
@@ -73,7 +75,7 @@ class Record:
             tallies[account].series.add(moment, value)
         for row in queries.model_use(connection):
             if row.account in tallies:
-                tallies[row.account].add_model_use(int(row.cost), int(row.read), int(row.written))
+                tallies[row.account].add_model_use(int(row.cost), int(row.read), int(row.cached), int(row.written))
         for name, count in queries.refusal_counts(connection, list(tallies)).items():
             tallies[name].refusals = count
 
@@ -146,10 +148,14 @@ class Record:
             values, refusals = new("portfolio_values", queries.VALUES), new("refusals", queries.REFUSALS)
             calls = new("model_calls", queries.MODEL_CALLS)
             sessions = self._newest_sessions(connection, accounts)
-            limits = self._read_limits(connection, accounts) if signs != self._signs else self.limits
+            limits, strategy_changes = self.limits, self.strategy_changes
+            if signs != self._signs:
+                limits = self._read_limits(connection, accounts)
+                strategy_changes = queries.strategy_changes(connection, accounts)
         known = frozenset(self.tallies)
         self.tallies |= added
-        self.run, self.accounts, self.limits, self._signs = run, accounts, limits, signs
+        self.run, self.accounts, self._signs = run, accounts, signs
+        self.limits, self.strategy_changes = limits, strategy_changes
         self._add_trades(trades)
         for name, mine in _by_account(decisions, self.tallies).items():
             self.tallies[name].decisions.add(of(Decision, row) for row in mine)
@@ -171,13 +177,15 @@ class Record:
             for row in mine:
                 if row.symbol is not None:
                     self.symbols.add(row.symbol)
+                if row.kind in queries.FILLS:
                     gap = 0 if row.raw_quote_price is None else abs(row.raw_price - row.raw_quote_price)
                     tally.add_fills(row.kind, 1, int(row.raw_realised > 0), gap * row.raw_quantity)
 
     def _add_calls(self, rows: list[Any]) -> None:
         for row in rows:
             if row.account in self.tallies:
-                self.tallies[row.account].add_model_use(row.raw_cost_usd, row.input_tokens, row.output_tokens)
+                used = (row.raw_cost_usd, row.input_tokens, row.cached_tokens, row.output_tokens)
+                self.tallies[row.account].add_model_use(*used)
             self._spent[row.wall_time.date()] += row.raw_cost_usd
         for day in sorted(self._spent)[:-2]:
             del self._spent[day]
@@ -205,7 +213,8 @@ class Record:
     def _note_refusals(self, rows: Iterable[Any]) -> None:
         for row in rows:
             sentence = f"{row.code}: {row.sentence}"
-            self._calls.add_fault("refusal", row.id, Fault(row.account, f"refused {row.tool}", sentence, row.wall_time))
+            fault = Fault(row.account, f"refused {row.tool}", sentence, row.wall_time)
+            self._calls.add_refusal(row.id, fault, refused_call(row.session_id, row.tool, row.code))
         self._health = None
 
     def _read_limits(

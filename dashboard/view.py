@@ -12,6 +12,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+COLUMNS_MAX = 40
+"""Accounts that have a column of their own; beyond, a page is nothing that a browser or a reader takes in."""
+
 Role = Literal["trader", "client", "baseline"]
 Badge = Literal["LIVE", "DELAYED", "END OF DAY", "REPLAY", "SIMULATED", "STALE"]
 
@@ -34,7 +37,7 @@ class Header:
     next_run_at: datetime | None  # market time
     next_run_in_s: float | None  # wall seconds from `wall_time`
     spent_today: Decimal
-    cap_per_session: Decimal
+    cap_today: Decimal  # USD a wall day (UTC) for all models of the floor
     has_llm: bool  # some trader is no rule-based one
 
 
@@ -110,6 +113,15 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class StrategyChange:
+    """When an account got its strategy, and who gave it: floor, client, operator; in a session, the trader itself."""
+
+    actor: str
+    session_id: str | None
+    market_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AccountView:
     """Everything that is shown of one account. Sequences are newest first, but for `points`, oldest first."""
 
@@ -138,12 +150,14 @@ class AccountView:
     refusals: int
     model_cost: Decimal
     input_tokens: int
+    cached_tokens: int  # of the input tokens, those that a provider had in its cache
     output_tokens: int
     points: Sequence[Point]
     positions: Sequence[Position]
     transactions: Sequence[Trade]
     decisions: Sequence[Decision]
     strategy: str
+    strategy_change: StrategyChange | None
     limits: Mapping[str, str | None]
 
     @property
@@ -226,4 +240,11 @@ class View:
 
     @property
     def traders(self) -> Sequence[AccountView]:
-        return sorted((each for each in self.accounts if each.role != "baseline"), key=lambda each: each.name)
+        """The floor's traders, then clients' accounts, by name."""
+        found = (each for each in self.accounts if each.role != "baseline")
+        return sorted(found, key=lambda each: (each.role != "trader", each.name))
+
+    @property
+    def columns(self) -> Sequence[AccountView]:
+        """Those that have a column of their own; the standings have all."""
+        return self.traders[:COLUMNS_MAX]

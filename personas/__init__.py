@@ -22,6 +22,8 @@ class Persona:
     last_name: str
     style: str
     rulebook: str
+    model: str
+    """Its own with USE_MANY_MODELS: `provider/NAME` or a tier."""
     prompt: str
     strategy: str
     limits: Mapping[str, str]

@@ -6,6 +6,8 @@ Cash is USD in 1e-6, prices and quantities in 1e-8 (`store/columns.py`); `market
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,11 +22,12 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from store.columns import Moment, RowId, Words, cash, name, price, quantity
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -35,6 +38,14 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )
+
+
+def _rates(*, nullable: bool) -> list[Column[Any]]:
+    return [
+        Column(each, price(), nullable=nullable)
+        for each in ("input_usd", "cached_usd", "cache_write_usd", "output_usd")
+    ]
+
 
 # One row: what this store was made for, and its clock.
 run = Table(
@@ -81,7 +92,7 @@ transactions = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("account", name(32), ForeignKey("accounts.name"), nullable=False),
-    Column("kind", String(16), nullable=False),  # deposit, buy, sell
+    Column("kind", String(16), nullable=False),  # deposit, buy, sell, or a corporate action's
     Column("symbol", name(18)),
     Column("quantity", quantity()),
     Column("price", price()),  # what the fill paid or got for one unit
@@ -95,11 +106,15 @@ transactions = Table(
     Column("rationale", Words, nullable=False),
     Column("order_key", String(80)),
     Column("session_id", String(64)),
-    Column("actor", String(16), nullable=False),  # floor, client, operator, baseline
+    Column("actor", String(16), nullable=False),  # floor, client, operator, baseline, market
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+    Column("ex_date", Date),  # of a corporate action; `quantity` is then what was held when that day began
+    Column("units_change", quantity()),  # what a split or a rename changed the holding of `symbol` by
+    Column("to_symbol", name(18)),  # where a rename moved it
     UniqueConstraint("account", "order_key"),
-    CheckConstraint("kind in ('deposit', 'buy', 'sell')", name="kind"),
+    UniqueConstraint("account", "symbol", "ex_date", "kind"),
+    CheckConstraint("kind in ('deposit', 'buy', 'sell', 'split', 'dividend', 'rename', 'delisting')", name="kind"),
     CheckConstraint("quantity > 0", name="quantity_positive"),
     CheckConstraint("price > 0", name="price_positive"),
     Index(None, "account", "id"),
@@ -116,6 +131,36 @@ holdings = Table(
     Column("quantity", quantity(), nullable=False),
     Column("cost", cash(), nullable=False),  # what the units held cost, spread included
     CheckConstraint("quantity > 0", name="quantity_positive"),
+)
+
+# What companies did to their shares, as the venue told it: each was applied to every account that it concerns.
+corporate_actions = Table(
+    "corporate_actions",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("symbol", name(18), nullable=False),
+    Column("ex_date", Date, nullable=False),
+    Column("kind", String(16), nullable=False),  # split, dividend, rename, delisting
+    Column("units_before", quantity()),
+    Column("units_after", quantity()),
+    Column("usd_per_unit", price()),
+    Column("to_symbol", name(18)),
+    Column("price", price()),  # USD for a unit after it: pays a split's fractions, values what is delisted
+    Column("price_as_of", Moment),
+    Column("price_source", String(16)),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    UniqueConstraint("symbol", "ex_date", "kind"),
+    CheckConstraint("kind in ('split', 'dividend', 'rename', 'delisting')", name="kind"),
+    sqlite_autoincrement=True,
+)
+
+# Up to which day of the exchange the corporate actions of a symbol are known and applied.
+action_days = Table(
+    "action_days",
+    metadata,
+    Column("symbol", name(18), primary_key=True),
+    Column("day", Date, nullable=False),
 )
 
 portfolio_values = Table(
@@ -212,6 +257,7 @@ sessions = Table(
     Column("tool_calls", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),  # of the input tokens
     Column("cost_usd", cash(), nullable=False),
     Column("market_time", Moment, nullable=False),
     Column("ended_market_time", Moment),
@@ -225,6 +271,7 @@ sessions = Table(
     Index(None, "outcome"),
 )
 
+# Rates are USD for a million tokens; rows from before they were kept have none.
 model_calls = Table(
     "model_calls",
     metadata,
@@ -232,14 +279,46 @@ model_calls = Table(
     Column("session_id", String(64), nullable=False),
     Column("account", name(32), nullable=False),
     Column("model", Words, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),  # cached and written ones too
     Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("is_estimate", Boolean, nullable=False, server_default=false()),  # the provider's count never came
+    *_rates(nullable=True),
     Column("cost_usd", cash(), nullable=False),
     Column("latency_ms", Float, nullable=False),
     Column("finish_reason", Words, nullable=False),
     Column("wall_time", Moment, nullable=False),
     Index(None, "session_id"),
     sqlite_autoincrement=True,
+)
+
+# Calls under way, each with the most that it can cost; settled, a row goes and one of model_calls comes.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("session_id", String(64), nullable=False),
+    Column("account", name(32), nullable=False),
+    Column("model", Words, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    *_rates(nullable=False),
+    Column("cost_usd", cash(), nullable=False),
+    Column("owner", String(64), nullable=False),  # the process that asked
+    Column("wall_time", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# What language models have cost on a wall day (UTC), reservations too; account "" is the whole floor.
+spending = Table(
+    "spending",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("account", name(32), primary_key=True),
+    Column("cost_usd", cash(), nullable=False),
+    Column("is_told", Boolean, nullable=False),  # that the day's cap is near
 )
 
 logs = Table(
@@ -272,6 +351,29 @@ market_cache = Table(
     Column("value", Words, nullable=False),
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+)
+
+# Who asks a market's vendor for what, so that no two processes ask the same at once; gone when it is answered.
+market_flights = Table(
+    "market_flights",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("what", String(120), nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("waiting", Boolean, nullable=False),  # for a request's turn; otherwise it has one, or is between two
+    Column("alive_until", Moment, nullable=False),  # beyond it, its process is taken for dead
+    UniqueConstraint("what"),
+    sqlite_autoincrement=True,
+)
+
+# Requests of the vendor's limit that are in use: each takes `weight` of them until `free_at`.
+market_slots = Table(
+    "market_slots",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("free_at", Moment, nullable=False),
+    Column("weight", Integer, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 notifications = Table(

@@ -1,14 +1,14 @@
 """Messages that wait: what they are about, when they are due, and in which they went out; how far the floor has read,
 and what of it is real.
 
-Revision 0002 follows 0001.
+Revision 0003 follows 0002.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
