@@ -17,8 +17,8 @@ from values.research_settings import SearchSettings
 
 __all__ = [
     "PROJECT", "PROVIDER_NAMES", "SETTINGS_CLASSES", "DashboardSettings", "Event", "FloorSettings", "Level",
-    "MarketKind", "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings", "StoreSettings",
-    "is_loopback", "load", "settings_table",
+    "MarketKind", "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings",
+    "StoreSettings", "is_loopback", "load", "settings_table",
 ]  # fmt: skip
 
 
