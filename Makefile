@@ -18,7 +18,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml setup.sh
 	@touch $@
 
 test: setup $(CLIENTS) lint types
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # MCP clients of other makers, for tests/test_other_clients.py.
 $(CLIENTS): $(VENV)/.ready clients.sh tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -19,7 +20,8 @@ from accounts import Account, record_refusal
 from database import Actor, Store, read_account
 from ledger.orders import Fill
 from ledger.report import AccountReport, Position, TransactionPage
-from market import Market, open_market, open_store
+from market import Market, open_market, open_store, recorded
+from recording.recording import Recording
 from values.clock import iso
 from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
 from values.instrument import normalise_symbol
@@ -301,6 +303,8 @@ def _result(fill: Fill) -> TradeResult:
 PARSER = argparse.ArgumentParser(prog="accounts-server", description="Paper-money accounts as an MCP server on stdio.")
 PARSER.add_argument("--account", metavar="NAME", help="serve this account alone; without it, all (the operator's)")
 PARSER.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)  # set by the floor's launcher alone
+PARSER.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # the recording of a floor that is recorded
+PARSER.add_argument("--playback", type=Path, help=argparse.SUPPRESS)
 
 
 def main() -> None:
@@ -309,7 +313,11 @@ def main() -> None:
     def make() -> RefusingServer:
         settings, store, desk, server = prepare(given.account is not None)
         actor: Actor = "floor" if given.floor else "operator" if given.account is None else "client"
-        return _opened(server, desk, store, open_market(store, settings), given.account, actor)
+        market = open_market(store, settings)
+        if (path := given.record or given.playback) is not None:
+            server.recording = Recording(path, "record" if given.record else "play")
+            market = recorded(market, server.recording)
+        return _opened(server, desk, store, market, given.account, actor)
 
     sys.exit(serve(make))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from database import NewRun, Run, Store
+from recording.recording import Recording
 from values.address import StoreAddress
 from values.clock import Clock
 from values.errors import BadSetting, Refused, StoreEmpty, StoreUnusable, shown
@@ -109,6 +110,14 @@ def open_market(store: Store, settings: MarketSettings) -> Market:
     return Market(_venue(store), store.clock(), minds_closed=not settings.run_even_when_market_is_closed)
 
 
+def recorded(market: Market, recording: Recording) -> Market:
+    """`market` on a run's recording. A playback has nothing underneath but the recording."""
+    from venues.recorded import RecordedClock, RecordedVenue
+
+    venue = RecordedVenue(None if recording.is_playing else market.venue, recording, market.name)
+    return Market(venue, RecordedClock(market.clock, recording), market.minds_closed)
+
+
 def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
     market = settings.market or ("replay" if settings.history_path else "simulated")
     if market == "live":
@@ -132,6 +141,10 @@ def _venue(store: Store) -> Venue:
 
         assert run.history_hash is not None
         path = store.address.history_path(run.history_hash)
+        if store.address.recording_path.exists():
+            from venues.recorded import RecordedVenue
+
+            return RecordedVenue(None, Recording(store.address.recording_path, "play"), run.market)
         if not path.exists():
             raise StoreUnusable(
                 f"the indexed price file {path} of this store is gone: run the floor once with --history and the file "

@@ -27,6 +27,7 @@ from desks.solo import decide
 from desks.workbench import LocalTool, SessionWorkbench
 from model_clients.failures import ModelFailed
 from model_clients.meter import FREE, Meter, MeteredClient, ModelCall, OutOfTurns, OverBudget, Price
+from recording.session import SessionRecording
 from tracers import agent_span, record_response, session_span
 from values.session import Mode, Outcome
 
@@ -87,6 +88,7 @@ class Trader:
         recorder: SessionRecorder,
         tracer: Tracer,
         bounds: SessionBounds = SessionBounds(),
+        recording: SessionRecording | None = None,
     ) -> None:
         self.name = name
         self.lastname = lastname
@@ -97,6 +99,9 @@ class Trader:
         self._recorder = recorder
         self._tracer = tracer
         self._bounds = bounds
+        self._recording = recording
+        if recording is not None:
+            recording.on_cut = self.stop
         self._stopped: asyncio.Future[tuple[Outcome, str]] | None = None
 
     def stop(self, outcome: Outcome, reason: str) -> None:
@@ -107,11 +112,14 @@ class Trader:
     async def run(self, mode: Mode) -> SessionEnd:
         """One session. Never raises for what a model, a server or the network did; raises what the recorder does."""
         session_id = f"trace_{self.name}{secrets.token_hex(12)}"
+        if self._recording is not None:
+            session_id = self._recording.begin(session_id)
         meter = Meter(self._bounds.turns, self._bounds.usd, self._bounds.price)
         client = MeteredClient(self._client, self.model, meter, self._tracer)
         workbench = SessionWorkbench(
-            shelves("trader", self._servers), session_id, self._tracer, local=self._helpers(client, session_id)
-        )
+            shelves("trader", self._servers), session_id, self._tracer, local=self._helpers(client, session_id),
+            recording=self._recording,
+        )  # fmt: skip
         self._stopped = asyncio.get_running_loop().create_future()
         await self._recorder.opened(session_id, self.name, mode, self.model)
         with session_span(self._tracer, self.name, session_id, mode) as span:
@@ -130,6 +138,8 @@ class Trader:
             tool_calls=workbench.calls,
             model_calls=tuple(meter.calls),
         )
+        if self._recording is not None:
+            self._recording.end(outcome, reason)
         await self._recorder.ended(end)
         return end
 
@@ -176,7 +186,10 @@ class Trader:
     def _helpers(self, client: MeteredClient, session_id: str) -> list[LocalTool]:
         """The researcher, where there is anything for it to look at."""
         looks = shelves("researcher", self._servers)
-        return [researcher(client, looks, session_id, self._tracer, self.name)] if looks else []
+        is_played = self._recording is not None and self._recording.is_playing  # what it looked at is on the recording
+        if not looks and not is_played:
+            return []
+        return [researcher(client, looks, session_id, self._tracer, self.name, self._recording)]
 
     async def _decide(self, session_id: str, mode: Mode, client: MeteredClient, workbench: SessionWorkbench) -> str:
         with agent_span(self._tracer, f"{self.name} {self.lastname}".title()) as span:

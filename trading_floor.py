@@ -11,7 +11,7 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
@@ -36,9 +36,8 @@ TOLD_CHARS = 160
 
 
 def settle() -> None:
-    """Take all that a floor's process holds, now that it is ready, out of the garbage collector's sight.
-
-    A full collection would walk it, most of all what was imported, and stop the event loop for a tenth of a second.
+    """Take all that a floor's process holds, now that it is ready, out of the garbage collector's sight: a full
+    collection would walk it, most of all what was imported, and stop the event loop for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
@@ -56,11 +55,15 @@ class RunsSessions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """A replay's times: the bars' starts in order and the last bar's end; `pause_s` wall seconds between cycles."""
+    """A replay's times: the bars' starts in order and the last bar's end; `pause_s` wall seconds between cycles.
+
+    `is_recorded`: a run played back, whose last values are on record with its last cycle.
+    """
 
     starts: Sequence[datetime]
     end: datetime
     pause_s: float
+    is_recorded: bool = False
 
 
 @dataclass(slots=True)
@@ -83,6 +86,8 @@ class Floor:
     say: Callable[[str], None]
     factor: int = 1
     tape: Tape | None = None
+    passage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+    """Where on the run's recording the floor asks its market what it asks."""
     next_at: datetime | None = None
     running: set[str] = field(default_factory=set)
     cycles_run: int = 0
@@ -183,7 +188,7 @@ class Floor:
                         return
                     await self._insist(self.store.anchor, start, 1, timedelta(0))
                     await self._cycle(start)
-        if not self._stopping.is_set():
+        if not self._stopping.is_set() and not tape.is_recorded:
             from ledger.valuation import record_values
 
             await self._insist(self.store.anchor, max(tape.end, self.market.clock.now()), 1, timedelta(0))
@@ -199,15 +204,19 @@ class Floor:
         await self._close_sessions()
         number = await self._insist(self.store.begin_cycle, slot)
         self._last_slot = slot
-        for work in (look_and_tell, run_baselines):
-            for sentence in await self._insist(work, self.store, self.market):
-                self.say(sentence)
+        with self.passage(f"cycle {number} begins"):
+            self.market.clock.now()
+        for what, work in (("actions", look_and_tell), ("baselines", run_baselines)):
+            with self.passage(f"cycle {number} {what}"):
+                for sentence in await self._insist(work, self.store, self.market):
+                    self.say(sentence)
         able = await self._able(self.traders.values(), "this cycle")
         if not self._stopping.is_set():
             self.say(f"cycle {number}, {slot:%Y-%m-%d %H:%M} UTC: {', '.join(each.name for each in able) or 'nobody'}")
             await asyncio.gather(*(self._session(trader, number) for trader in able))
         await self._close_sessions()
-        await self._insist(record_values, self.store, self.market, number)
+        with self.passage(f"cycle {number} values"):
+            await self._insist(record_values, self.store, self.market, number)
         self.cycles_run += 1
 
     async def _able(self, traders: Iterable[RunsSessions], what: str) -> list[RunsSessions]:
@@ -246,6 +255,8 @@ class Floor:
         able = await self._able([each for each in self.traders.values() if each.name in asked], "what was asked")
         if able:
             cycle = (await self._insist(self.store.run)).cycle
+            with self.passage(f"asked after cycle {cycle}"):
+                self.market.clock.now()
             await asyncio.gather(*(self._session(trader, cycle) for trader in able))
             await self._close_sessions()
             await self._insist(record_values, self.store, self.market, None)

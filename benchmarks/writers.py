@@ -40,7 +40,7 @@ def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         figures = _figures("SQLite", StoreAddress.of_file(Path(folder) / "accounts.db"))
         try:
-            with schema(f"floor_bench_{os.getpid()}", Path(folder)) as address:
+            with schema(f"floor_bench_{os.getpid()}", Path(folder), is_durable=True) as address:
                 figures += _figures("PostgreSQL", address)
         except pytest.skip.Exception as skipped:
             print(f"writers on PostgreSQL are not measured: {skipped}", file=sys.stderr)

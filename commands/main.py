@@ -32,6 +32,8 @@ History = Annotated[Path | None, typer.Option(help="The price file of a replay: 
 Seed = Annotated[int | None, typer.Option(help="The seed of a new simulated market.")]
 Fast = Annotated[bool, typer.Option("--as-fast-as-possible", help="Replay without waiting between bars.")]
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Show the floor on a page too.")]
+Record = Annotated[Path | None, typer.Option(help="Keep every answer of models, market and research in a new FILE.")]
+Playback = Annotated[Path | None, typer.Option(help="Run a recorded run again from FILE, asking nobody.")]
 Trader = Annotated[str | None, typer.Argument(help="One trader; leave out for the whole floor.")]
 AccountName = Annotated[str, typer.Argument(help="The account's name.")]
 
@@ -58,8 +60,33 @@ def run(
     seed: Seed = None,
     as_fast_as_possible: Fast = False,
     dashboard: Dashboard = False,
+    record: Record = None,
+    playback: Playback = None,
 ) -> None:
     """Run the floor until Ctrl-C, or to the end of a replay."""
+    with told():
+        from commands.run import play_back, run_floor
+
+        if playback is not None:
+            if any((market, history, seed is not None, as_fast_as_possible, record)):
+                print("--playback takes everything from its file: only --dashboard goes with it", file=sys.stderr)
+                raise typer.Exit(2)
+            raise typer.Exit(play_back(playback.absolute(), dashboard=dashboard))
+        raise typer.Exit(
+            run_floor(
+                market and market.value,
+                history and history.absolute(),
+                seed,
+                fast=as_fast_as_possible,
+                dashboard=dashboard,
+                record=record and record.absolute(),
+            )
+        )
+
+
+@app.command()
+def once(market: Market = None, history: History = None, seed: Seed = None, record: Record = None) -> None:
+    """Run one cycle now, then end."""
     with told():
         from commands.run import run_floor
 
@@ -68,19 +95,10 @@ def run(
                 market and market.value,
                 history and history.absolute(),
                 seed,
-                fast=as_fast_as_possible,
-                dashboard=dashboard,
+                cycles_max=1,
+                record=record and record.absolute(),
             )
         )
-
-
-@app.command()
-def once(market: Market = None, history: History = None, seed: Seed = None) -> None:
-    """Run one cycle now, then end."""
-    with told():
-        from commands.run import run_floor
-
-        raise typer.Exit(run_floor(market and market.value, history and history.absolute(), seed, cycles_max=1))
 
 
 @app.command("dashboard")

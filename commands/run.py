@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,19 @@ from pydantic import SecretStr
 
 from accounts import open_account
 from commands.dashboard import DashboardProcess
+from commands.playback import begin_recording, ending_at_a_difference, open_playback
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, seats
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
-from desks.servers import GRANTED, Servers
+from desks.servers import GRANTED, SERVERS, Servers
 from ledger.baselines import open_baselines
-from market import Market, open_market, open_store
+from market import Market, open_market, open_store, recorded
 from personas import Persona, load_personas
 from push.outbox import Outbox
 from push.targets import Targets
+from recording.recording import Differs, Recording
 from tracers import LogTracer
 from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape, settle
 from values.address import StoreAddress
@@ -47,6 +49,7 @@ def run_floor(
     fast: bool = False,
     cycles_max: int | None = None,
     dashboard: bool = False,
+    record: Path | None = None,
 ) -> int:
     """Run until stopped, to a replay's end, or for `cycles_max` cycles; the exit code."""
     given = market or ("replay" if history else None)
@@ -62,9 +65,31 @@ def run_floor(
                 f"another floor runs on {store.address} ({store.floor_holder()}): stop it, or name another store"
             )
         try:
-            return _run_on(store, settings, fast, cycles_max, dashboard)
+            return _run_on(store, settings, fast, cycles_max, dashboard, record)
         finally:
             held.release()
+
+
+def play_back(path: Path, *, dashboard: bool = False) -> int:
+    """Run a recorded run again in a new store, asking nobody; 1 when something is not as it was recorded."""
+    settings = load(FloorSettings)
+    store, market, recording, tape = open_playback(path, settings)
+    with contextlib.closing(store), contextlib.closing(recording):
+        screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
+        screen.say(f"playing back {path} into {store.address}: no model, server or price source is asked")
+        try:
+            code = asyncio.run(
+                _live(store, market, settings, load_personas(), screen, tape, None, dashboard, recording)
+            )
+        except Differs as error:
+            code, _ = 1, recording.differ(str(error))
+        for line in summary_lines(store):
+            print(line)
+        if recording.difference is not None:
+            print(f"the playback ended where it differs: {recording.difference}", file=sys.stderr)
+            return 1
+        print(f"all {len(tape.starts)} cycles went as they were recorded")
+        return code
 
 
 def _is_there(address: StoreAddress) -> bool:
@@ -75,7 +100,9 @@ def _is_there(address: StoreAddress) -> bool:
     return True
 
 
-def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None, dashboard: bool) -> int:
+def _run_on(
+    store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None, dashboard: bool, record: Path | None
+) -> int:
     market = open_market(store, settings)
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
     for line in _opening_lines(store, settings):
@@ -89,7 +116,14 @@ def _run_on(store: Store, settings: FloorSettings, fast: bool, cycles_max: int |
             )  # fmt: skip
     for sentence in open_baselines(store, market):
         screen.say(sentence)
-    code = asyncio.run(_live(store, market, settings, personas, screen, fast, cycles_max, dashboard))
+    tape = _tape(market, 0.0 if fast else REPLAY_PAUSE_S)
+    with contextlib.ExitStack() as ending:
+        recording = None
+        if record is not None:
+            recording = ending.enter_context(contextlib.closing(begin_recording(store, market, record, settings)))
+            market = recorded(market, recording)
+            screen.say(f"recording to {record}")
+        code = asyncio.run(_live(store, market, settings, personas, screen, tape, cycles_max, dashboard, recording))
     for line in summary_lines(store):
         print(line)
     return code
@@ -114,9 +148,10 @@ async def _live(
     settings: FloorSettings,
     personas: Sequence[Persona],
     screen: Screen,
-    fast: bool,
+    tape: Tape | None,
     cycles_max: int | None,
     dashboard: bool,
+    recording: Recording | None,
 ) -> int:
     traders: dict[str, RunsSessions] = {}
     # a language model needs real minutes to think, and a phone real minutes to be quiet
@@ -128,19 +163,17 @@ async def _live(
         timedelta(minutes=settings.run_every_n_minutes),
         screen.say,
         factor=FAST_FACTOR if may_hurry else 1,
-        tape=_tape(market, 0.0 if fast else REPLAY_PAUSE_S),
+        tape=tape,
     )
+    if recording is not None:
+        floor.passage = recording.passage
     tracer = LogTracer(
         lambda rows: write_log(store, rows),
         secrets=settings.secrets,
         otlp_endpoint=settings.otel_exporter_otlp_endpoint,
     )
-    targets = Targets(settings)
-    targets.check()
-    recorder = FloorRecorder(store, tracer, Outbox(store, targets, market.clock))
-    # a page of today would tell a simulated or replayed market its future
-    without = () if market.name == "live" or settings.allow_live_research else ("fetch",)
-    servers = Servers([persona.name for persona in personas], _server_settings(store, settings), without)
+    recorder = FloorRecorder(store, tracer, _outbox(store, market, settings, recording))
+    servers = _servers(store, market, settings, personas, recording)
     page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
 
     def children() -> Iterator[int | None]:
@@ -155,11 +188,11 @@ async def _live(
             if not starting.done():
                 return 0
             await starting
-            async with seats(personas, servers, recorder, settings) as seated:
+            async with seats(personas, servers, recorder, settings, recording) as seated:
                 traders.update(seated)
                 settle()
                 async with page or contextlib.nullcontext():
-                    with screen.showing(floor):
+                    with ending_at_a_difference(floor, recording), screen.showing(floor):
                         await floor.run(cycles_max)
         except ServerGone as error:
             screen.say(f"the floor can't start: {error}")
@@ -177,6 +210,28 @@ def _tape(market: Market, pause_s: float) -> Tape | None:
 
     venue = market.venue
     return Tape(venue.starts(), venue.end, pause_s) if isinstance(venue, ReplayVenue) else None
+
+
+def _outbox(store: Store, market: Market, settings: FloorSettings, recording: Recording | None) -> Outbox | None:
+    """Where sessions' ends are told; a playback tells nobody."""
+    if recording is not None and recording.is_playing:
+        return None
+    targets = Targets(settings)
+    targets.check()
+    return Outbox(store, targets, market.clock)
+
+
+def _servers(
+    store: Store, market: Market, settings: FloorSettings, personas: Sequence[Persona], recording: Recording | None
+) -> Servers:
+    # a page of today would tell a simulated or replayed market its future
+    without: Collection[str] = () if market.name == "live" or settings.allow_live_research else ("fetch",)
+    joining: tuple[str, ...] = ()
+    if recording is not None:
+        joining = ("--playback" if recording.is_playing else "--record", str(recording.path.absolute()))
+        if recording.is_playing:
+            without = [row.name for row in SERVERS if row.name != "accounts"]
+    return Servers([persona.name for persona in personas], _server_settings(store, settings), without, joining)
 
 
 def _server_settings(store: Store, settings: FloorSettings) -> dict[str, str]:

@@ -15,8 +15,11 @@ from ledger.sessions import end_session_row, open_session_row
 from model_clients.house import HouseModel
 from model_clients.meter import Price
 from model_clients.providers import client_for
+from model_clients.recorded import RecordedClient
 from personas import Persona
 from push.outbox import Outbox
+from recording.recording import Recording
+from recording.session import FillOrder, SessionRecording
 from tracers import LogTracer
 from traders import SessionBounds, SessionEnd, Trader
 from values.clock import Clock
@@ -78,7 +81,11 @@ class FloorRecorder:
 
 @contextlib.asynccontextmanager
 async def seats(
-    personas: Sequence[Persona], servers: Servers, recorder: FloorRecorder, settings: FloorSettings
+    personas: Sequence[Persona],
+    servers: Servers,
+    recorder: FloorRecorder,
+    settings: FloorSettings,
+    recording: Recording | None = None,
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
     connections, so that what a server writes to one is never taken for its answer to another.
@@ -94,14 +101,19 @@ async def seats(
         Price(settings.model_input_usd or Decimal(0), settings.model_output_usd or Decimal(0)),
     )
     traders = {}
+    fills = None if recording is None else FillOrder(recording)
     for persona in personas:
         house = HouseModel(persona.rulebook)
+        model = settings.model if clients else house.name
+        client = clients.get(persona.name, house)
+        tape = None if fills is None or recording is None else SessionRecording(recording, persona.name, fills)
         traders[persona.name] = Trader(
             persona.name,
             persona.last_name,
-            settings.model if clients else house.name,
+            model,
             prompt=persona.prompt,
-            client=clients.get(persona.name, house),
+            client=client if tape is None else RecordedClient(model, None if tape.is_playing else client, tape),
+            recording=tape,
             servers=servers.of(persona.name),
             recorder=recorder,
             tracer=recorder.tracer.tracer,

@@ -19,6 +19,7 @@ from opentelemetry.trace import Tracer
 from desks.workbench import LocalTool, SessionWorkbench, Shelf
 from model_clients.failures import ModelFailed
 from model_clients.meter import OutOfTurns, OverBudget
+from recording.session import SessionRecording
 from tracers import agent_span
 from values.errors import Refused
 
@@ -45,7 +46,12 @@ SCHEMA = ToolSchema(
 
 
 def researcher(
-    client: ChatCompletionClient, shelves: Mapping[str, Shelf], session_id: str, tracer: Tracer, owner: str
+    client: ChatCompletionClient,
+    shelves: Mapping[str, Shelf],
+    session_id: str,
+    tracer: Tracer,
+    owner: str,
+    recording: SessionRecording | None = None,
 ) -> LocalTool:
     """The trader's `research` tool over the researcher's own shelves. `client` is metered by the session."""
     asked = 0
@@ -60,7 +66,7 @@ def researcher(
             raise Refused(
                 "over_limit", f"{ASKED_MAX} questions have been asked this session; there may be no more in it"
             )
-        workbench = SessionWorkbench(shelves, session_id, tracer)
+        workbench = SessionWorkbench(shelves, session_id, tracer, recording=recording, bench=f"researcher {asked}")
         with agent_span(tracer, f"{owner}'s researcher"):
             agent = AssistantAgent(
                 "researcher",

@@ -70,12 +70,17 @@ def shelves(role: str, connections: Mapping[str, ServerConnection]) -> dict[str,
     }
 
 
-def launch_of(row: ServerRow, account: str | None, settings: Mapping[str, str]) -> Launch:
-    """How to start `row`, bound to `account`, with those of `settings` that it may see."""
+def launch_of(
+    row: ServerRow, account: str | None, settings: Mapping[str, str], recording: Sequence[str] = ()
+) -> Launch:
+    """How to start `row`, bound to `account`, with those of `settings` that it may see.
+
+    `recording` are the arguments by which an accounts server joins the run's recording.
+    """
     arguments: tuple[str, ...] = ()
     if row.scope == "trader":
         assert account is not None
-        arguments = ("--account", account, "--floor")
+        arguments = ("--account", account, "--floor", *(recording if row.name == "accounts" else ()))
     label = row.name if account is None else f"{row.name} ({account})"
     environment = {key: value for key, value in settings.items() if key in row.environment}
     return Launch(label, arguments, environment, PROJECT, row.module, row.scope == "trader")
@@ -88,7 +93,13 @@ class Servers:
     one does not come up.
     """
 
-    def __init__(self, accounts: Sequence[str], settings: Mapping[str, str], without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        accounts: Sequence[str],
+        settings: Mapping[str, str],
+        without: Collection[str] = (),
+        recording: Sequence[str] = (),
+    ) -> None:
         rows = [row for row in SERVERS if row.name not in without]
         self._nursery = Nursery([row.module for row in rows if row.is_ours], PROJECT)
         self._shared = {
@@ -98,7 +109,7 @@ class Servers:
         }
         self._bound = {
             account: {
-                row.name: ServerConnection(launch_of(row, account, settings), self._nursery)
+                row.name: ServerConnection(launch_of(row, account, settings, recording), self._nursery)
                 for row in rows
                 if row.scope == "trader"
             }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from asyncio import ensure_future
+from asyncio import Lock, ensure_future
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ from pydantic import BaseModel
 
 from desks.connection import CallRefused, ServerConnection, ServerDown, ServerGone, ServerSilent
 from model_clients.replies import readable
+from recording.recording import PASSAGE
+from recording.session import SessionRecording
 from tracers import record_result, tool_span
 from values.errors import Refused
 
@@ -65,6 +67,11 @@ class _Offer:
         return ORDER_KEY in self.tool.input_schema.get("properties", {})
 
     @property
+    def only_reads(self) -> bool:
+        notes = self.tool.annotations
+        return notes is not None and bool(notes.read_only_hint)
+
+    @property
     def may_repeat(self) -> bool:
         notes = self.tool.annotations
         return self.takes_key or (notes is not None and bool(notes.read_only_hint or notes.idempotent_hint))
@@ -83,8 +90,13 @@ class SessionWorkbench(Workbench):
         tracer: Tracer,
         call_s: float = CALL_S,
         local: Sequence[LocalTool] = (),
+        recording: SessionRecording | None = None,
+        bench: str = "trader",
     ) -> None:
         self._shelves = shelves
+        self._recording = recording
+        self._bench = bench
+        self._ordering = Lock()
         self._local = {tool.schema["name"]: tool for tool in local}
         self._session_id = session_id
         self._tracer = tracer
@@ -100,6 +112,8 @@ class SessionWorkbench(Workbench):
         # a restarted server may offer other tools; its connection then holds another tuple
         if any(self._listed_from.get(name) is not shelf.connection.tools for name, shelf in self._shelves.items()):
             self._list()
+            if self._recording is not None:
+                self._schemas = json.loads(self._recording.tools(self._bench, json.dumps(self._schemas)))
         return self._schemas
 
     def _list(self) -> None:
@@ -117,10 +131,18 @@ class SessionWorkbench(Workbench):
     async def read_resource(self, server: str, uri: str) -> str:
         """The text of a server's resource. Raises ServerGone, ServerSilent or CallRefused."""
         connection = self._shelves[server].connection
-        try:
-            return await connection.read_resource(uri, self._call_s)
-        except (ServerGone, ServerSilent):
-            return await connection.read_resource(uri, self._call_s)
+
+        async def read(_: str) -> str:
+            try:
+                return await connection.read_resource(uri, self._call_s)
+            except (ServerGone, ServerSilent):
+                return await connection.read_resource(uri, self._call_s)
+
+        return (
+            await read("")
+            if self._recording is None
+            else await self._recording.tool_answer(self._bench, server, uri, read)
+        )
 
     async def call_tool(
         self,
@@ -133,12 +155,10 @@ class SessionWorkbench(Workbench):
         self.calls += 1
         with tool_span(self._tracer, name, call_id or "", arguments) as span:
             token = cancellation_token or CancellationToken()
-            call = ensure_future(self._answer(name, arguments or {}, call_id, token))
+            call = ensure_future(self._said(name, arguments or {}, call_id, token))
             token.link_future(call)
             try:
                 text, is_error = await call
-            except Refused as refusal:
-                text, is_error = f"{refusal.code}: {refusal.sentence}", True
             except Exception:
                 logger.exception("calling %s failed", name)
                 text, is_error = (
@@ -150,8 +170,36 @@ class SessionWorkbench(Workbench):
             self.succeeded[name] += 1
         return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
 
-    async def _answer(
+    async def _said(
         self, name: str, arguments: Mapping[str, Any], call_id: str | None, token: CancellationToken
+    ) -> tuple[str, bool]:
+        """What is answered, by the recording where there is one, and whether it is an error."""
+
+        async def carried_out(passage: str | None) -> tuple[str, bool]:
+            try:
+                return await self._answer(name, arguments, call_id, token, passage)
+            except Refused as refusal:
+                return f"{refusal.code}: {refusal.sentence}", True
+
+        async def ask(passage: str) -> str:
+            return json.dumps(await carried_out(passage))
+
+        if self._recording is None:
+            return await carried_out(None)
+        await self.list_tools()
+        offer = self._offers.get(name)
+        acts = name in self._local or (offer is not None and not offer.only_reads)
+        question = json.dumps([name, arguments], default=repr)
+        text, is_error = json.loads(await self._recording.tool_answer(self._bench, name, question, ask, acts=acts))
+        return text, is_error
+
+    async def _answer(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        call_id: str | None,
+        token: CancellationToken,
+        passage: str | None,
     ) -> tuple[str, bool]:
         if not isinstance(arguments, Mapping):
             return f"bad_argument: the arguments of {name} are {json.dumps(arguments)[:60]}; expected an object", True
@@ -162,10 +210,16 @@ class SessionWorkbench(Workbench):
         if offer is None:
             return f"unknown_tool: there is no tool {name[:60]!r}; there are {', '.join(self._offers)}", True
         sent = _sendable(arguments, name)
+        meta = {"trading-floor/call-id": call_id} if call_id else {}
+        if passage is not None and not offer.only_reads:
+            meta[PASSAGE] = passage
         if offer.takes_key:
             self._orders += 1
             sent[ORDER_KEY] = f"{self._session_id}:{self._orders}"
-        result = await self._call(offer, sent, call_id)
+            async with self._ordering:  # one after the other, as the model wrote them: a sale pays for the next buy
+                result = await self._call(offer, sent, meta)
+        else:
+            result = await self._call(offer, sent, meta)
         if isinstance(result, str):
             return result, True
         text = "\n".join(each.text for each in result.content if isinstance(each, TextContent))
@@ -175,13 +229,12 @@ class SessionWorkbench(Workbench):
             text = envelope(offer.shelf.connection.name, text)
         return text, bool(result.is_error)
 
-    async def _call(self, offer: _Offer, arguments: dict[str, Any], call_id: str | None) -> CallToolResult | str:
+    async def _call(self, offer: _Offer, arguments: dict[str, Any], meta: dict[str, Any]) -> CallToolResult | str:
         """The server's result, or the sentence that says why there is none."""
         name, connection = offer.tool.name, offer.shelf.connection
-        meta = {"trading-floor/call-id": call_id} if call_id else None
         for attempt in range(1, TRIES + 1):
             try:
-                return await connection.call_tool(name, arguments, self._call_s, meta)
+                return await connection.call_tool(name, arguments, self._call_s, meta or None)
             except CallRefused as error:
                 return f"refused: {error}"
             except (ServerGone, ServerSilent) as error:

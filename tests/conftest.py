@@ -21,6 +21,20 @@ from values.settings import SETTINGS_CLASSES, FloorSettings
 START = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 TAPE = NewRun("replay", 1, "0" * 64, "a tape of the test", START)
 
+LONGEST = (
+    "test_dashboard_page", "test_command_line", "test_other_clients", "test_crash", "test_accounts_server",
+    "test_dashboard_guard", "test_model_faults", "test_stdio_attacks", "test_postgresql", "test_doctor",
+    "test_injections", "test_bad_inputs", "test_disk", "test_torn", "test_simulated_market", "test_clock_faults",
+    "test_canaries", "test_whole_floor", "test_many_processes", "test_sessions", "test_dashboard_reader",
+    "test_store", "test_accounts", "test_account_limits", "test_simulator",
+)  # fmt: skip
+"""Files that take longest, in that order: a worker that takes one of them last leaves the other one idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
-"""Work that tests have done by several processes at once: `python -m tests.side_by_side WORK ARGUMENT...`.
+"""Work that tests have done by several processes at once: `python -m tests.side_by_side WORK`.
 
-A process says "ready" once it has imported all it needs, begins when it gets a line, and prints its result as JSON.
+It reads a list of argument lists as JSON, imports all that the work needs, forks a process for each, has them begin
+together, and prints their results as JSON.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection
 
 import accounts
 import database
@@ -26,6 +30,8 @@ from values.address import StoreAddress
 from values.errors import Refused, StoreUnusable
 from values.settings import MarketSettings, load
 
+START_S = 30.0
+START = get_context("fork").Barrier(1)
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -42,10 +48,16 @@ def open_new(url: str) -> object:
 
 
 def migrate(url: str, migrations: str) -> object:
-    """Open an older store with another chain of migrations; the copy that this process made, if it was the one."""
-    database.upgrade = partial(upgrade, migrations=Path(migrations))  # type: ignore[attr-defined]
-    with closing(Store(StoreAddress.parse(url, PROJECT), NewRun())) as store:
-        return None if store.migrated_copy is None else store.migrated_copy.name
+    """Open an older store with another chain of migrations; whether this process was the one that migrated it."""
+    done = []
+
+    def counted(connection: Connection) -> None:
+        upgrade(connection, Path(migrations))
+        done.append(connection)
+
+    database.upgrade = counted  # type: ignore[attr-defined]
+    Store(StoreAddress.parse(url, PROJECT), NewRun()).close()
+    return bool(done)
 
 
 def orders(url: str, count: str, *accounts_and_keys: str) -> object:
@@ -90,42 +102,31 @@ WORK: dict[str, Callable[..., object]] = {
 
 def at_once(work: str, arguments: Sequence[Sequence[str]]) -> list[Any]:
     """Do `work` in one process for each list of arguments, all beginning together; their results in order."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.side_by_side", work, *each],
-            cwd=PROJECT,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for each in arguments
-    ]
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("begin\n")
-            process.stdin.flush()
-        answers = [process.communicate(timeout=150)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-    assert [process.returncode for process in processes] == [0] * len(processes)
-    return [json.loads(answer) for answer in answers]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.side_by_side", work],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        input=json.dumps(arguments),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=150,
+        check=True,
+    )
+    answers: list[Any] = json.loads(done.stdout)
+    return answers
+
+
+def begin(task: Sequence[str]) -> object:
+    START.wait(START_S)
+    return WORK[sys.argv[1]](*task)
 
 
 def main() -> None:
-    work, *arguments = sys.argv[1:]
-    print("ready", flush=True)
-    sys.stdin.readline()
-    print(json.dumps(WORK[work](*arguments)))
+    global START
+    tasks, fork = json.load(sys.stdin), get_context("fork")  # what was imported is not imported again
+    START = fork.Barrier(len(tasks))  # a process that waits takes no second task
+    with ProcessPoolExecutor(len(tasks), fork) as pool:
+        print(json.dumps(list(pool.map(begin, tasks))))
 
 
 if __name__ == "__main__":

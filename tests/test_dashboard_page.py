@@ -36,8 +36,6 @@ from values.log import LogRow
 from values.money import ZERO
 from values.settings import MarketSettings, load
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 TRADERS = ("cathie", "george", "ray", "warren")
 LIVE_MS = 15_000
 CENT = Decimal("0.005")
@@ -81,7 +79,7 @@ class Exhibit:
         visit = Visit(context.new_page())
         self.visits.append(visit)
         visit.page.goto((at or self.page).address)
-        expect(visit.page.locator("#floor .strip")).to_be_visible(timeout=LIVE_MS)
+        expect(visit.page.locator("#floor .strip")).to_be_visible()
         return visit.page
 
     def account(self, name: str) -> Account:
@@ -99,6 +97,7 @@ def skip_or_fail() -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     skip_or_fail()
+    expect.set_options(timeout=LIVE_MS)
     with chromium() as browser:
         yield browser
 
@@ -308,7 +307,7 @@ def test_a_trade_and_a_line_arrive_in_an_open_tab_and_keep_what_its_user_types(f
     account = floor.account("warren")
     account.buy_shares("BTC-USD", "0.002", "a live trade")
     row = page.locator('table[data-table="transactions of warren"] tbody tr').filter(has_text="a live trade")
-    expect(row).to_be_visible(timeout=LIVE_MS)
+    expect(row).to_be_visible()
     expect(card(page, "warren").locator(".figures .big")).to_have_text(f"{worth(floor, 'warren'):,.2f}")
     expect(page.locator('table[data-table="leaderboard"] tr.trader-warren td').nth(7)).to_have_text(
         str(len(of(floor, tables.transactions, "warren")) - 1)
@@ -319,7 +318,7 @@ def test_a_trade_and_a_line_arrive_in_an_open_tab_and_keep_what_its_user_types(f
     expect(page.locator('table[data-table="transactions of warren"] tbody tr:visible')).to_have_count(1)
     write_log(floor.store, [LogRow("response", "george", "a line of now", wall_now())])
     newest = card(page, "george").locator(".log li").first
-    expect(newest).to_contain_text("a line of now", timeout=LIVE_MS)
+    expect(newest).to_contain_text("a line of now")
     expect(newest).to_have_class("log-response")
 
 
@@ -352,7 +351,7 @@ def control(page: Page, button: str, password: str | None, says: str, strategy: 
     if password is None:
         assert page.locator("#control-password").evaluate("(each) => each.validity.valueMissing")
     else:
-        expect(page.locator("#control-told")).to_contain_text(says, timeout=LIVE_MS)
+        expect(page.locator("#control-told")).to_contain_text(says)
     page.locator("#dialog-close").click()
 
 
@@ -366,11 +365,11 @@ def test_controls_do_what_they_say_with_the_password_alone_and_each_is_on_record
     for button, shows in asked:
         control(page, button, SECRET, "It is on record")
         if shows:
-            expect(state).to_have_text(shows, timeout=LIVE_MS)
+            expect(state).to_have_text(shows)
         else:
-            expect(state).to_have_count(0, timeout=LIVE_MS)
+            expect(state).to_have_count(0)
     control(page, "resume-floor", SECRET, "cathie, george, ray, warren")
-    expect(state).to_have_count(0, timeout=LIVE_MS)
+    expect(state).to_have_count(0)
     control(page, "strategy-ray", SECRET, "has a new strategy", strategy=STRATEGY)
     control(page, "run-ray", SECRET, "no floor runs")
     told = [(row.action, row.account, row.argument) for row in rows(floor.store, tables.controls)]
@@ -398,7 +397,7 @@ def test_the_page_does_not_scroll_sideways(floor: Exhibit, width: int) -> None:
     page = floor.visit(viewport={"width": width, "height": 900})
     assert overflow(page) == []
     page.locator("button.story:visible").first.click()
-    expect(page.locator("#dialog .facts").first).to_be_visible(timeout=LIVE_MS)
+    expect(page.locator("#dialog .facts").first).to_be_visible()
     assert overflow(page) == []
 
 
@@ -410,7 +409,7 @@ def test_axe_finds_no_serious_fault(floor: Exhibit, scheme: str) -> None:
     visit = floor.visits[-1]
     assert visit.serious_faults() == []
     page.locator("button.story:visible").first.click()
-    expect(page.locator("#dialog .facts").first).to_be_visible(timeout=LIVE_MS)
+    expect(page.locator("#dialog .facts").first).to_be_visible()
     assert visit.serious_faults() == []
     page.keyboard.press("Escape")
     page.locator("#act-strategy-ray").click()
@@ -432,7 +431,7 @@ def test_the_keyboard_alone_opens_and_closes_a_story(floor: Exhibit) -> None:
     story = card(page, "warren").locator("button.story").last
     story.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#dialog .facts").first).to_be_visible(timeout=LIVE_MS)
+    expect(page.locator("#dialog .facts").first).to_be_visible()
     floor.account("warren").buy_shares("BTC-USD", "0.001", "while a story is read")
     expect(card(page, "warren").locator("table").filter(has_text="while a story is read")).to_have_count(1)
     page.keyboard.press("Escape")
@@ -445,7 +444,7 @@ def test_a_story_tells_the_session_its_tools_and_the_price_with_its_source(floor
     trade = next(row for row in of(floor, tables.transactions, "warren") if row.session_id)
     page.locator(f"#story-{trade.id}").click()
     dialog = page.locator("#dialog")
-    expect(dialog.locator(".facts").first).to_be_visible(timeout=LIVE_MS)
+    expect(dialog.locator(".facts").first).to_be_visible()
     text = dialog.inner_text()
     [session] = [row for row in rows(floor.store, tables.sessions) if row.id == trade.session_id]
     whole, _, rest = f"{trade.quote_price:,f}".partition(".")
@@ -467,7 +466,7 @@ def test_a_symbol_on_the_page_leads_to_its_chart_with_every_fill(floor: Exhibit)
     held = next(row for row in rows(floor.store, tables.holdings) if row.account == "warren")
     card(page, "warren").locator(f'button.symbol[data-symbol="{held.symbol}"]').click()
     chart = page.locator("#symbol-chart .js-plotly-plot")
-    expect(chart).to_be_visible(timeout=LIVE_MS)
+    expect(chart).to_be_visible()
     marks = chart.evaluate("(each) => each.data.slice(1).reduce((sum, trace) => sum + trace.x.length, 0)")
     fills = [row for row in rows(floor.store, tables.transactions) if row.symbol == held.symbol]
     assert marks == len(fills) > 0
@@ -487,7 +486,7 @@ def test_what_tries_to_be_more_than_text_is_text_on_the_page_and_in_the_csv(floo
     assert "\u202e" not in text
     [story] = [row.id for row in of(floor, tables.transactions, NAME) if row.symbol == SYMBOL]
     page.locator(f"#story-{story}").click()
-    expect(page.locator("#dialog details").first).to_be_visible(timeout=LIVE_MS)
+    expect(page.locator("#dialog details").first).to_be_visible()
     for wanted in (RATIONALE, MODEL, MESSAGE, TOOL, NEWS, SYMBOL):
         assert wanted in (page.locator("#dialog").text_content() or "")
     page.keyboard.press("Escape")
@@ -526,12 +525,12 @@ def test_an_empty_floor_explains_itself_and_a_broken_store_is_said_in_a_sentence
             with closing(sqlite3.connect(path)) as raw:  # else the log beside it is a whole store by itself
                 assert raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
             path.rename(tmp_path / "aside")
-            expect(alert).to_contain_text(f"there is no store at {path} any more: start the floor", timeout=LIVE_MS)
+            expect(alert).to_contain_text(f"there is no store at {path} any more: start the floor")
             path.write_bytes(b"this is no database" * 1000)
-            expect(alert).to_contain_text("What is shown is what was read last", timeout=LIVE_MS)
-            expect(alert).not_to_contain_text("any more", timeout=LIVE_MS)
+            expect(alert).to_contain_text("What is shown is what was read last")
+            expect(alert).not_to_contain_text("any more")
             (tmp_path / "aside").replace(path)
-            expect(alert).to_have_count(0, timeout=LIVE_MS)
+            expect(alert).to_have_count(0)
             open_account(store, market, "late")
-            expect(page.locator('table[data-table="leaderboard"]')).to_contain_text("late", timeout=LIVE_MS)
+            expect(page.locator('table[data-table="leaderboard"]')).to_contain_text("late")
             page.context.close()

@@ -39,7 +39,7 @@ def stage(store: Store, venue: ShelfVenue) -> Stage:
     return stage_of(store, venue)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_every_figure_equals_the_one_worked_out_anew_whenever_the_reader_looks(stage: Stage, seed: int) -> None:
     luck, now = random.Random(seed), 0.0
     held = stage.store.hold_floor()  # with a floor, an open session is one that runs

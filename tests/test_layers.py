@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("values",),
     ("analysis",),
     ("store database",),
+    ("recording",),
     ("model_clients",),
     ("venues",),
     ("market",),

@@ -20,10 +20,8 @@ from tests.postgresql import schema
 from tests.side_by_side import at_once, settings_of
 from values.address import StoreAddress
 
-pytestmark = pytest.mark.xdist_group("many-processes")  # they share one crowd, which takes seconds to run
-
 PROCESSES = 8
-ORDERS = 20
+ORDERS = 8
 
 
 class Crowd:

@@ -49,7 +49,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[dict[str,
     return run
 
 
-async def test_every_entry_starts_from_another_folder_with_its_own_environment_alone(
+async def test_an_entry_starts_from_another_folder_with_its_own_environment_alone(
     store_of_me: None, tmp_path: Path
 ) -> None:
     done = await asyncio.to_thread(
@@ -62,23 +62,16 @@ async def test_every_entry_starts_from_another_folder_with_its_own_environment_a
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
-    async def refusal(name: str) -> str:
-        """Lists the server's tools; for the accounts server, what it says to another account's name."""
-        entry = entries[name]
-        parameters = StdioServerParameters(
-            command=entry["command"], args=entry["args"], env=entry["env"], cwd=str(elsewhere)
-        )
-        async with Client(parameters) as client:
-            assert (await client.list_tools()).tools
-            if not name.endswith("accounts"):
-                return ""
-            result = await client.call_tool("get_balance", {"name": "warren"})
-            assert isinstance(result, CallToolResult)
-            assert isinstance(result.content[0], TextContent)
-            return result.content[0].text
-
-    refusals = await asyncio.gather(*(refusal(name) for name in entries))
-    assert [each for each in refusals if each] == ["other_account: this server serves me only, not warren"]
+    entry = entries["trading-floor-accounts"]  # tests/test_other_clients.py starts them all
+    parameters = StdioServerParameters(
+        command=entry["command"], args=entry["args"], env=entry["env"], cwd=str(elsewhere)
+    )
+    async with Client(parameters) as client:
+        assert (await client.list_tools()).tools
+        result = await client.call_tool("get_balance", {"name": "warren"})
+    assert isinstance(result, CallToolResult)
+    assert isinstance(result.content[0], TextContent)
+    assert result.content[0].text == "other_account: this server serves me only, not warren"
     assert list(elsewhere.iterdir()) == []
 
 

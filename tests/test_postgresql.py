@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.engine import make_url
 
 from accounts import Account, open_account
+from commands import doctor
 from commands.checks import StoreExamination
 from database import NewRun, Store, read_account, write_account, write_log
 from ledger.reconcile import reconcile
-from market import Market, open_store
+from market import Market
 from store import tables
 from tests.conftest import START
+from tests.owner import ask
 from tests.postgresql import schema
 from tests.shelf import ShelfVenue
-from tests.side_by_side import PROJECT, settings_of
+from tests.side_by_side import PROJECT
 from values.address import StoreAddress
 from values.errors import BadSetting, StoreBusy, StoreEmpty, StoreUnusable
 from values.log import LogRow
@@ -88,7 +93,7 @@ class TestServer:
         with pytest.raises(StoreUnusable, match="may or may not be kept"), store.write() as connection:
             with closing(Store(store.address)) as other, other.write() as killer:
                 pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-                killer.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+                killer.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
             connection.execute(select(tables.run))
         write_log(store, [LogRow("trace", "warren", "after", START)])
 
@@ -99,12 +104,6 @@ class TestServer:
             Store(address, NewRun())
         with store.read() as connection:
             assert connection.execute(select(tables.run)).one()
-
-    def test_a_store_of_a_newer_version_is_refused(self, address: StoreAddress, store: Store) -> None:
-        with store.write() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-        with pytest.raises(StoreUnusable, match="a newer version wrote it"):
-            Store(address)
 
     def test_the_doctor_looks_at_it_and_changes_nothing(self, address: StoreAddress, tmp_path: Path) -> None:
         examination = StoreExamination(address)
@@ -215,20 +214,60 @@ def without_its_files(address: StoreAddress) -> Iterator[None]:
             each.unlink()
 
 
-def test_a_floor_runs_a_cycle_on_it_and_the_owner_sees_it() -> None:
+def test_a_floor_runs_a_cycle_on_it_and_its_password_is_nowhere_to_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server asks for none, and so takes any."""
+    monkeypatch.setattr(doctor, "SERVERS", ())
     # a command's files beside the store are in the project's folder
-    with schema(f"floor_test_whole_{os.getpid()}", PROJECT) as address, without_its_files(address):
-        settings = {"DATABASE_URL": address.url, "MARKET": "simulated", "MARKET_SEED": "7"}
-        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")} | settings
-        command = [sys.executable, "-m", "trading_floor"]
-        for arguments in (["once"], ["accounts", "reconcile"]):
-            ran = subprocess.run(
-                [*command, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
-            )
-            assert ran.returncode == 0, ran.stdout + ran.stderr
-        with closing(open_store(settings_of(address.url))) as store:
-            with store.read() as connection:
+    with schema(f"floor_test_whole_{os.getpid()}", PROJECT) as plain:
+        url = make_url(plain.url).set(password=SECRET).render_as_string(hide_password=False)
+        address = StoreAddress.parse(url, PROJECT)
+        with without_its_files(address):
+            settings = {"DATABASE_URL": url, "MARKET": "simulated", "MARKET_SEED": "7", "COLUMNS": "160"}
+            environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")} | settings
+            said = cycle_of_a_floor(environment)
+            for command in (
+                ("status",), ("accounts", "reconcile"), ("doctor",), ("mcp-config", "plain"),
+                ("accounts", "backup", str(tmp_path / "copy.db")),
+            ):  # fmt: skip
+                told = ask(environment, *command)
+                assert told.returncode == 0, told
+                said += [told.stdout, told.stderr]
+                if command[0] == "mcp-config":
+                    assert "DATABASE_URL" not in told.stdout
+                    assert "DATABASE_URL is set in this shell alone" in told.stderr
+            with closing(Store(address)) as store, store.read() as connection:
                 assert connection.execute(select(tables.sessions.c.outcome)).scalars().all() == ["completed"] * 4
-                trades = connection.execute(select(tables.transactions).where(tables.transactions.c.kind == "buy"))
-                assert trades.all()
-            assert store.run().cycle == 1
+                kept = {table.name: connection.execute(select(table)).all() for table in tables.metadata.sorted_tables}
+                assert any(row.kind == "buy" for row in kept["transactions"])
+                assert store.run().cycle == 1
+                said += [f"{name} {row}" for name, rows in kept.items() for row in rows]
+                activity = "SELECT application_name || ' ' || query FROM pg_stat_activity"
+                said += [str(each) for each in connection.execute(text(activity)).scalars()]
+            assert (tmp_path / "copy.db").stat().st_size > 0
+            files = [tmp_path / "copy.db", *address.path.parent.glob(f"{address.path.name}*")]
+            assert [each.name for each in files if SECRET in each.name or SECRET.encode() in each.read_bytes()] == []
+            assert [each for each in said if SECRET in each] == []
+            assert any("root:***@127.0.0.1" in each for each in said), "the store is named, without it"
+
+
+def cycle_of_a_floor(environment: dict[str, str]) -> list[str]:
+    """What a floor said until its first cycle was over and it was asked to end, and its processes' command lines."""
+    command = [sys.executable, "-m", "trading_floor", "run"]
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as floor:
+        assert floor.stdout is not None
+        said: list[str] = []
+        while sum(" completed (trade" in line for line in said) < 4:
+            said.append(floor.stdout.readline())
+            assert said[-1], said
+        processes = [psutil.Process(floor.pid), *psutil.Process(floor.pid).children(recursive=True)]
+        lines = [" ".join(each.cmdline()) for each in processes]
+        assert [each for each in processes[1:] if SECRET in str(each.environ())] == [], "a fork is told over a pipe"
+        floor.send_signal(signal.SIGTERM)
+        said.append(floor.stdout.read())
+    assert floor.returncode == 0, said
+    assert len(lines) > 10
+    return said + lines

@@ -23,17 +23,17 @@ from tests.chaos.verdict import verdict
 from tests.conftest import START
 from tests.test_floor import HOUR
 
-DAYS = 5
-SEEDS = (1, 2)
+DAYS = 4
+SEEDS = (1, 1, 2)
 
 
 def test_whatever_goes_wrong_the_books_are_true_and_one_seed_is_one_export() -> None:
-    runs = {seed: [simulate(seed, DAYS) for _ in range(2)] for seed in SEEDS}
-    came = sum((run.came for twice in runs.values() for run in twice), Counter[str]())
-    happened = sum((run.happened for twice in runs.values() for run in twice), Counter[str]())
-    assert [run.broken for twice in runs.values() for run in twice] == [[]] * 4
-    assert all(first == second for first, second in runs.values())
-    assert runs[1][0].digest != runs[2][0].digest
+    first, again, other = runs = [simulate(seed, DAYS) for seed in SEEDS]
+    came = sum((run.came for run in runs), Counter[str]())
+    happened = sum((run.happened for run in runs), Counter[str]())
+    assert [run.broken for run in runs] == [[], [], []]
+    assert first == again
+    assert first.digest != other.digest
     assert len(+came) >= 10, came  # a run in which nothing went wrong would prove nothing
     assert happened["fills"] > 15
     assert set(came) <= set(RATES)

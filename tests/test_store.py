@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Integer, func, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, Integer, delete, func, insert, inspect, select, text
 
 from accounts import open_account
 from database import (
@@ -44,7 +44,7 @@ from tests.conftest import START
 from tests.shelf import refused
 from tests.side_by_side import PROJECT, at_once, settings_of
 from values.address import StoreAddress
-from values.errors import StoreBusy, StoreUnusable
+from values.errors import StoreBusy, StoreEmpty, StoreUnusable
 from values.log import LogRow
 
 pytestmark = pytest.mark.both_databases
@@ -110,10 +110,10 @@ class TestNew:
         with store.read() as connection:
             assert revision(connection) == tables.SCHEMA_REVISION
 
-    def test_it_remembers_what_it_was_made_for(self, path: Path) -> None:
-        with closing(Store(path, NewRun("replay", 5, "f" * 64, "prices.csv", START))) as store:
+    def test_it_remembers_what_it_was_made_for(self, address: StoreAddress) -> None:
+        with closing(Store(address, NewRun("replay", 5, "f" * 64, "prices.csv", START))) as store:
             made = store.run()
-        with closing(Store(path)) as store:
+        with closing(Store(address)) as store:
             assert store.run() == made
         assert (made.market, made.seed, made.history_hash, made.history_name) == ("replay", 5, "f" * 64, "prices.csv")
         assert made.started_at == made.anchor.market == START
@@ -127,15 +127,16 @@ class TestNew:
                 assert 0 <= store.run().seed < 2**32
         assert len(seeds) > 1
 
-    def test_a_store_that_exists_keeps_its_run_whatever_a_new_one_was_to_be(self, path: Path) -> None:
-        with closing(Store(path, NewRun("simulated", 5))) as store:
+    def test_a_store_that_exists_keeps_its_run_whatever_a_new_one_was_to_be(self, address: StoreAddress) -> None:
+        with closing(Store(address, NewRun("simulated", 5))) as store:
             made = store.run()
-        with closing(Store(path, NewRun("simulated", 6))) as store:
+        with closing(Store(address, NewRun("simulated", 6))) as store:
             assert store.run() == made
 
     def test_reopening_does_not_import_the_migration_tools(self, store: Store) -> None:
         code = (
-            "import sys; from values.settings import *; from database import Store; "
+            "import sys; from values.settings import PROJECT; from values.address import StoreAddress; "
+            "from database import Store; "
             "Store(StoreAddress.parse(sys.argv[1], PROJECT)).run(); "
             "print([each for each in ('alembic', 'mako', 'numpy', 'mcp') if each in sys.modules])"
         )
@@ -182,10 +183,11 @@ class TestNew:
 
 
 class TestRefused:
-    def test_a_store_that_is_not_there_is_not_made_by_who_only_reads(self, path: Path) -> None:
-        with pytest.raises(StoreUnusable, match=r"there is no store at .*start the floor"):
-            Store(path)
-        assert not path.exists()
+    def test_a_store_that_is_not_there_is_not_made_by_who_only_reads(self, address: StoreAddress) -> None:
+        for _ in range(2):
+            with pytest.raises(StoreEmpty, match=r"there is no store (at|in) .*start the floor"):
+                Store(address)
+        assert not address.path.exists()
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(StoreUnusable, match="in a folder that does not exist: make it, or change DATABASE_URL"):
@@ -223,23 +225,11 @@ class TestRefused:
         assert path.read_bytes() == before
         assert [each.name for each in path.parent.glob("*.before-*")] == []
 
-    @pytest.mark.sqlite_only
-    def test_a_store_that_a_newer_version_wrote_is_refused_and_left_as_it_is(self, store: Store) -> None:
-        store.close()
-        with closing(sqlite3.connect(store.path)) as raw:
-            raw.execute("UPDATE alembic_version SET version_num = '9999'")
-            raw.commit()
-        with pytest.raises(StoreUnusable, match=r"schema 9999 .* knows up to \d{4}:.*newer version.*Update the floor"):
-            Store(store.path, NewRun())
-
-    @pytest.mark.sqlite_only
     def test_a_store_whose_run_was_never_written_says_what_to_do(self, store: Store) -> None:
-        store.close()
-        with closing(sqlite3.connect(store.path)) as raw:
-            raw.execute("DELETE FROM run")
-            raw.commit()
+        with store.write() as connection:
+            connection.execute(delete(tables.run))
         with pytest.raises(StoreUnusable, match="never set up"):
-            Store(store.path)
+            Store(store.address)
 
     @pytest.mark.sqlite_only
     def test_a_damaged_store_is_told_to_be_restored(self, store: Store) -> None:

@@ -57,6 +57,11 @@ class StoreAddress:
         """Where the store's run keeps the indexed form of its price file."""
         return self.path.with_name(f"{self.path.name}.history-{history_hash[:16]}")
 
+    @property
+    def recording_path(self) -> Path:
+        """Where the store of a playback keeps the recording that it plays."""
+        return self.path.with_name(f"{self.path.name}.recording")
+
     def __str__(self) -> str:
         return str(self.path) if self.is_file else _without_password(self.url)
 

@@ -30,6 +30,13 @@ class UnknownSymbol(Refused):
     def __init__(self, symbol: str, where: str) -> None:
         super().__init__("unknown_symbol", f"{symbol} is not listed on {where}; find_symbols lists what is")
 
+    @classmethod
+    def told(cls, sentence: str) -> "UnknownSymbol":
+        """The error that somebody else raised with `sentence`."""
+        error = cls("", "")
+        Refused.__init__(error, "unknown_symbol", sentence)
+        return error
+
 
 class BadSetting(Refused):
     """A setting has a value that can't be used."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import anyio.to_thread
@@ -29,6 +30,7 @@ from mcp_types import (
 )
 from pydantic import AnyUrl, ValidationError
 
+from recording.recording import PASSAGE, Recording
 from values.errors import Refused, StoreUnusable, VenueUnavailable, shown
 from wire.stdio import standard_streams
 
@@ -57,6 +59,7 @@ class RefusingServer(MCPServer[Any]):
             middleware=[_bounded],
         )  # fmt: skip
         self._on_refused = on_refused
+        self.recording: Recording | None = None
 
     def introduce(self, instructions: str) -> None:
         """What the server says of itself to its clients. Before it runs."""
@@ -74,7 +77,8 @@ class RefusingServer(MCPServer[Any]):
         refusal: Refused
         try:
             self._check_names(name, arguments)
-            return _compact(await super().call_tool(name, arguments, context))
+            with self._passage(context):
+                return _compact(await super().call_tool(name, arguments, context))
         except Refused as error:
             refusal = error
         except ToolError as error:
@@ -84,6 +88,13 @@ class RefusingServer(MCPServer[Any]):
             await anyio.to_thread.run_sync(self._on_refused, tool, arguments, refusal)
         text = f"{refusal.code}: {refusal.sentence}"
         return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+    def _passage(self, context: Context[Any, Any] | None) -> AbstractContextManager[None]:
+        """Where on the run's recording this call stands, as the floor that sent it says."""
+        if self.recording is None or context is None:
+            return nullcontext()
+        passage = (context.request_context.meta or {}).get(PASSAGE)
+        return self.recording.passage(passage) if isinstance(passage, str) else nullcontext()
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
