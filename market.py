@@ -114,7 +114,7 @@ def recorded(market: Market, recording: Recording) -> Market:
     """`market` on a run's recording. A playback has nothing underneath but the recording."""
     from venues.recorded import RecordedClock, RecordedVenue
 
-    venue = RecordedVenue(None if recording.is_playing else market.venue, recording, market.name)
+    venue = RecordedVenue(None if recording.is_playing else market.venue, recording, str(recording.fact("market")))
     return Market(venue, RecordedClock(market.clock, recording), market.minds_closed)
 
 

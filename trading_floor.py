@@ -36,8 +36,9 @@ TOLD_CHARS = 160
 
 
 def settle() -> None:
-    """Take all that a floor's process holds, now that it is ready, out of the garbage collector's sight: a full
-    collection would walk it, most of all what was imported, and stop the event loop for a tenth of a second.
+    """Take all that a floor's process holds, now that it is ready, out of the garbage collector's sight.
+
+    A full collection would walk it, most of all what was imported, and stop the event loop for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
@@ -86,8 +87,7 @@ class Floor:
     say: Callable[[str], None]
     factor: int = 1
     tape: Tape | None = None
-    passage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
-    """Where on the run's recording the floor asks its market what it asks."""
+    passage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()  # of the run's recording
     next_at: datetime | None = None
     running: set[str] = field(default_factory=set)
     cycles_run: int = 0
@@ -206,8 +206,8 @@ class Floor:
         self._last_slot = slot
         with self.passage(f"cycle {number} begins"):
             self.market.clock.now()
-        for what, work in (("actions", look_and_tell), ("baselines", run_baselines)):
-            with self.passage(f"cycle {number} {what}"):
+        for work in (look_and_tell, run_baselines):
+            with self.passage(f"cycle {number} {work.__name__}"):
                 for sentence in await self._insist(work, self.store, self.market):
                     self.say(sentence)
         able = await self._able(self.traders.values(), "this cycle")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Table, case, func, literal, select, type_coerce
 
-from dashboard.view import Decision, LogLine, Notification, Trade
+from dashboard.view import Decision, LogLine, Notification, StrategyChange, Trade
 from database import AccountRecord
 from ledger.book import Book, Holding
 from store import tables
@@ -44,14 +44,16 @@ DECISIONS = select(*_columns(tables.decisions, Decision, "account"))
 LOGS = select(*_columns(tables.logs, LogLine, "account"))
 NOTIFICATIONS = select(*_columns(tables.notifications, Notification))
 VALUES = select(_V.id, _V.account, raw(_V.value), _V.market_time)
-REFUSALS = select(*(tables.refusals.c[name] for name in ("id", "account", "tool", "code", "sentence", "wall_time")))
+REFUSALS = select(
+    *(tables.refusals.c[name] for name in ("id", "account", "tool", "code", "sentence", "session_id", "wall_time"))
+)
 MODEL_CALLS = select(_M.id, _M.account, raw(_M.cost_usd), _M.input_tokens, _M.output_tokens, _M.wall_time)
 SESSIONS = select(_S.id, _S.account, _S.model, _S.outcome, _S.reason, _S.wall_time, _S.ended_wall_time)
 
 
 _NAMES = {
     kind: tuple(field.name for field in fields(kind))
-    for kind in (AccountRecord, Decision, LogLine, Notification, Trade)
+    for kind in (AccountRecord, Decision, LogLine, Notification, StrategyChange, Trade)
 }
 
 
@@ -147,6 +149,18 @@ def newest_sessions(connection: Connection, account: str) -> list[Any]:
 def sessions_that_ended_badly(connection: Connection, limit_rows: int) -> list[Any]:
     query = SESSIONS.where(_S.outcome.in_(ENDED_BADLY)).order_by(_S.ended_wall_time.desc()).limit(limit_rows)
     return list(connection.execute(query).all())
+
+
+def strategy_changes(connection: Connection, accounts: Iterable[str]) -> dict[str, StrategyChange]:
+    """How each account came to its present strategy."""
+    table = tables.strategies.c
+    found = {}
+    for name in accounts:
+        query = select(*_columns(tables.strategies, StrategyChange)).where(table.account == name)
+        row = connection.execute(query.order_by(table.id.desc()).limit(1)).one_or_none()
+        if row is not None:
+            found[name] = of(StrategyChange, row)
+    return found
 
 
 def model_use(connection: Connection) -> list[Any]:

@@ -155,6 +155,7 @@ def _account(
         transactions=tally.transactions.rows,
         decisions=tally.decisions.rows,
         strategy=own.strategy,
+        strategy_change=record.strategy_changes.get(name),
         limits=record.limits.get(name, {}),
     )
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from datetime import date, datetime
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
 from recording.recording import Differs, Recording
 from values.clock import Clock, iso, parse_time
-from values.corporate_action import CorporateAction, Delisting, Dividend, Rename, Split
+from values.corporate_action import CorporateAction
 from values.errors import Refused, UnknownSymbol, VenueUnavailable
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
@@ -26,16 +26,8 @@ _INSTRUMENT = TypeAdapter(Instrument)
 _INSTRUMENTS = TypeAdapter(tuple[Instrument, ...])
 _QUOTE = TypeAdapter(Quote)
 _BARS = TypeAdapter(tuple[Bar, ...])
+_ACTIONS = TypeAdapter(tuple[CorporateAction, ...])
 _SESSION = TypeAdapter(MarketSession)
-_ACTIONS: TypeAdapter[tuple[tuple[str, CorporateAction], ...]] = TypeAdapter(
-    tuple[
-        tuple[Literal["Split"], Split]
-        | tuple[Literal["Dividend"], Dividend]
-        | tuple[Literal["Rename"], Rename]
-        | tuple[Literal["Delisting"], Delisting],
-        ...,
-    ]
-)
 _UNRECORDED = {
     "session": {"is_open": False, "next_change": None, "note": "a run that was played back: it is over"},
     "instruments": [],
@@ -70,16 +62,13 @@ class RecordedVenue:
         question = f"bars {symbol} {interval} {count}"
         return self._answer(question, _BARS, lambda venue: venue.bars(symbol, interval, count, now))
 
-    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
-        def tagged(venue: Venue) -> tuple[Any, ...]:
-            return tuple((type(each).__name__, each) for each in venue.corporate_actions(symbols, first, last))
-
-        told = self._answer(f"actions {' '.join(sorted(symbols))} {first} {last}", _ACTIONS, tagged)
-        return tuple(action for _, action in told)
-
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         question = f"session {symbol or 'of any'}"
         return self._answer(question, _SESSION, lambda venue: venue.session(now, symbol))
+
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        question = f"actions of {' '.join(sorted(symbols))} from {first} to {last}"
+        return self._answer(question, _ACTIONS, lambda venue: venue.corporate_actions(symbols, first, last))
 
     def _newest(self, question: str) -> str:
         """What was last recorded of it, by whomever, a price as stale: nobody trades on it."""
