@@ -87,8 +87,7 @@ class Floor:
     say: Callable[[str], None]
     factor: int = 1
     tape: Tape | None = None
-    passage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
-    """Where on the run's recording the floor asks its market what it asks."""
+    passage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()  # of the run's recording
     next_at: datetime | None = None
     running: set[str] = field(default_factory=set)
     cycles_run: int = 0
@@ -199,6 +198,7 @@ class Floor:
     async def _cycle(self, slot: datetime) -> None:
         """One session of each trader that may act, all at once; then what every account is worth."""
         from ledger.baselines import run_baselines
+        from ledger.corporate_actions import look_and_tell
         from ledger.valuation import record_values
 
         await self._close_sessions()
@@ -206,9 +206,10 @@ class Floor:
         self._last_slot = slot
         with self.passage(f"cycle {number} begins"):
             self.market.clock.now()
-        with self.passage(f"cycle {number} baselines"):
-            for sentence in await self._insist(run_baselines, self.store, self.market):
-                self.say(sentence)
+        for work in (look_and_tell, run_baselines):
+            with self.passage(f"cycle {number} {work.__name__}"):
+                for sentence in await self._insist(work, self.store, self.market):
+                    self.say(sentence)
         able = await self._able(self.traders.values(), "this cycle")
         if not self._stopping.is_set():
             self.say(f"cycle {number}, {slot:%Y-%m-%d %H:%M} UTC: {', '.join(each.name for each in able) or 'nobody'}")

@@ -24,7 +24,7 @@ from playwright.async_api import Page, async_playwright
 from accounts import Account
 from benchmarks.dashboard_reader import LOGS, TRANSACTIONS, Watched, filled_store
 from benchmarks.figure import Figure, publish
-from dashboard.page import TICK_S
+from dashboard.updates import EVERY_S, PATH
 from database import write_log
 from tests.browser import CHROMIUM, SECRET, Dashboard, dashboard
 from values.clock import wall_now
@@ -35,11 +35,9 @@ MEASURED_S = 30.0
 ALONE_S = 15.0
 WRITE_EVERY_S, TRADE_EVERY = 0.5, 10
 FIRST_PAGES = 3
-TICKS_SEEN = 3
 SAMPLE_S = 5.0
 WARM_UP_SHARE = 0.2
 GROWTH_MB_AN_HOUR = 20.0
-PREDICT = "gradio_api/run/predict"
 
 
 def measure() -> list[Figure]:
@@ -61,10 +59,10 @@ def _shown() -> Iterator[tuple[Watched, Dashboard]]:
 async def _measure(long: Watched, page: Dashboard) -> list[Figure]:
     what = f"{LOGS:,} log rows and {TRANSACTIONS:,} transactions"
     async with _writing(long):
-        tick, first = await _first_pages(page)
-        alone = await _clients(page, tick, 1, ALONE_S)
+        first = await _first_pages(page)
+        alone = await _clients(page, 1, ALONE_S)
         async with _tab(page) as tab:
-            together = await _clients(page, tick, CLIENTS, MEASURED_S)
+            together = await _clients(page, CLIENTS, MEASURED_S)
             await _is_alive(tab)
     return [
         Figure(f"dashboard: first page in Chromium, {what}", min(first), "s", goal=2.0),
@@ -79,10 +77,10 @@ async def _soak(minutes: float) -> list[Figure]:
     samples: list[tuple[float, float]] = []
     with _shown() as (long, page):
         async with _writing(long):
-            tick, _ = await _first_pages(page)
+            await _first_pages(page)
             sampling = asyncio.create_task(_sample(page, samples))
             async with _tab(page) as tab:
-                updates = await _clients(page, tick, CLIENTS, minutes * 60)
+                updates = await _clients(page, CLIENTS, minutes * 60)
                 await _is_alive(tab)
             sampling.cancel()
     warm = samples[int(len(samples) * WARM_UP_SHARE) :]
@@ -151,28 +149,24 @@ async def _is_alive(tab: Page) -> None:
     )
 
 
-async def _first_pages(page: Dashboard) -> tuple[dict[str, Any], list[float]]:
-    """What the page's timer sends, and the seconds from a request for the page until its standings can be read."""
-    taken, asked = [], []
+async def _first_pages(page: Dashboard) -> list[float]:
+    """Seconds from a request for the page until its standings can be read."""
+    taken = []
     async with _tab(page) as tab:
         for _ in range(FIRST_PAGES):
             began = time.perf_counter()
             await tab.goto("/")
             await tab.locator('table[data-table="leaderboard"] tr.trader-warren td.value').wait_for()
             taken.append(time.perf_counter() - began)
-        tab.on("request", lambda request: asked.append(request) if PREDICT in request.url else None)
-        for _ in range(TICKS_SEEN):
-            await tab.wait_for_event("request", lambda request: PREDICT in request.url)
-    body: dict[str, Any] = asked[-1].post_data_json  # the page's own load came before
-    return body, taken
+    return taken
 
 
-async def _clients(page: Dashboard, tick: dict[str, Any], count: int, for_s: float) -> list[float]:
+async def _clients(page: Dashboard, count: int, for_s: float) -> list[float]:
     """Milliseconds of each update that so many clients get."""
     cookie = await _log_in(page)
     taken: list[float] = []
     end = time.perf_counter() + for_s
-    await asyncio.gather(*(_client(page, tick, cookie, number, count, end, taken) for number in range(count)))
+    await asyncio.gather(*(_client(page, cookie, number, count, end, taken) for number in range(count)))
     return taken
 
 
@@ -183,24 +177,25 @@ async def _log_in(page: Dashboard) -> str:
         return str(answer.headers["set-cookie"]).partition(";")[0]
 
 
-async def _client(
-    page: Dashboard, tick: dict[str, Any], cookie: str, number: int, count: int, end: float, taken: list[float]
-) -> None:
-    """A tab's calls: the page, the stream that says it is there, and the timer's question again and again."""
+async def _client(page: Dashboard, cookie: str, number: int, count: int, end: float, taken: list[float]) -> None:
+    """A tab's calls: the page, the stream that says it is there, and the question of its script again and again."""
     headers = {"Origin": page.address.rstrip("/"), "Cookie": cookie}
-    body = {**tick, "session_hash": f"client{number}x{count}"}
-    await asyncio.sleep(TICK_S * number / count)  # people do not open their tabs at one moment
+    known: dict[str, Any] = {"run": "", "seen": 0}
+    await asyncio.sleep(EVERY_S * number / count)  # people do not open their tabs at one moment
     async with httpx2.AsyncClient(base_url=page.address, headers=headers, timeout=30) as client:
         assert (await client.get("")).status_code == 200
-        async with client.stream("GET", f"gradio_api/heartbeat/{body['session_hash']}"):
+        async with client.stream("GET", f"gradio_api/heartbeat/client{number}x{count}"):
             is_first = True  # it brings the whole page, as a tab's load does
             while (began := time.perf_counter()) < end:
-                answer = await client.post(PREDICT, json=body)
-                assert answer.status_code == 200, answer.text
+                answer = await client.post(PATH.lstrip("/"), json=known)
+                assert answer.status_code in (200, 204), answer.text
                 if not is_first:
                     taken.append((time.perf_counter() - began) * 1000)
                 is_first = False
-                await asyncio.sleep(max(0.0, began + TICK_S - time.perf_counter()))
+                if answer.status_code == 200:
+                    told = answer.json()
+                    known = {"run": told["run"], "seen": told["now"]}
+                await asyncio.sleep(max(0.0, began + EVERY_S - time.perf_counter()))
 
 
 def _p95(taken: Sequence[float]) -> float:

@@ -31,6 +31,7 @@ from values.settings import MarketSettings, load
 COLUMNS = (
     "id", "account", "kind", "symbol", "quantity", "price", "amount", "realised", "cash_after", "quote_price",
     "quote_as_of", "source", "rationale", "order_key", "session_id", "actor", "market_time", "wall_time",
+    "ex_date", "units_change", "to_symbol",
 )  # fmt: skip
 
 

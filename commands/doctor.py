@@ -31,6 +31,7 @@ from commands.checks import (
     python_finding,
     sqlite_finding,
 )
+from commands.parts import parts_of
 from commands.tables import one_line
 from commands.upstreams import ask_all
 from commands.variables import given_variables, known_variables
@@ -40,7 +41,7 @@ from desks.servers import SERVERS, ServerRow, launch_of
 from market import Market, open_market, open_store
 from push.targets import Targets
 from values.errors import Refused, StoreUnusable, VenueUnavailable
-from values.settings import DashboardSettings, FloorSettings, MarketSettings, StoreSettings, load
+from values.settings import DashboardSettings, FloorSettings, MarketKind, MarketSettings, StoreSettings, load
 
 SERVER_START_S = 25.0
 NOBODY = "nobody"
@@ -162,6 +163,8 @@ def _run_and_servers(examination: StoreExamination, folder: Path) -> Iterator[Fi
             if examination.is_there:
                 why = "in a store made for this check, because yours was not opened"
             yield _market_finding(open_market(twin, settings), "", why)
+        run = twin.run()
+        yield from _checked("part", lambda: _parts(run if examination.is_sound else None, run.market))
         yield from asyncio.run(_start_all(_told(twin)))
 
 
@@ -187,6 +190,11 @@ def _twin(store: Store, folder: Path) -> Store:
     if run.history_hash is not None:
         twin.address.history_path(run.history_hash).symlink_to(store.address.history_path(run.history_hash).absolute())
     return twin
+
+
+def _parts(run: Run | None, market: MarketKind) -> Iterator[Finding]:
+    for part in parts_of(load(FloorSettings), run, market):
+        yield Finding("ok", "part", f"{part.name}: {part.state}: {part.why}", part.change)
 
 
 def _told(store: Store) -> dict[str, str]:

@@ -173,6 +173,24 @@ def mcp_config(
 
 
 @app.command()
+def init() -> None:
+    """Ask for keys one by one, test each, write them to .env; also an editor of what is there."""
+    with told():
+        from commands.init import run_init
+
+        raise typer.Exit(run_init())
+
+
+@app.command("push-test")
+def push_test() -> None:
+    """Send a message to every push target and say what became of it; exit 1 when one did not take it."""
+    with told():
+        from commands.phone import push_test as send_one
+
+        raise typer.Exit(send_one())
+
+
+@app.command()
 def doctor(
     online: Annotated[bool, typer.Option("--online", help="Also ask each service that a key makes real.")] = False,
 ) -> None:

@@ -42,6 +42,7 @@ def begin_recording(store: Store, market: Market, path: Path, settings: FloorSet
     Recording.begin(path)
     recording = Recording(path, "record", hiding(settings.secrets))
     recording.note("minds closed", market.minds_closed)
+    recording.note("market", market.name)
     return recording
 
 

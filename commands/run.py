@@ -16,7 +16,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from accounts import open_account
+from commands.announcements import Announcements
 from commands.dashboard import DashboardProcess
+from commands.parts import parts_of, record_parts
 from commands.playback import begin_recording, ending_at_a_difference, open_playback
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, seats
@@ -27,7 +29,6 @@ from desks.servers import GRANTED, SERVERS, Servers
 from ledger.baselines import open_baselines
 from market import Market, open_market, open_store, recorded
 from personas import Persona, load_personas
-from push.outbox import Outbox
 from push.targets import Targets
 from recording.recording import Differs, Recording
 from tracers import LogTracer
@@ -104,6 +105,7 @@ def _run_on(
     store: Store, settings: FloorSettings, fast: bool, cycles_max: int | None, dashboard: bool, record: Path | None
 ) -> int:
     market = open_market(store, settings)
+    record_parts(store, parts_of(settings, store.run(), store.run().market))
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
     for line in _opening_lines(store, settings):
         screen.say(line)
@@ -131,7 +133,11 @@ def _run_on(
 
 def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
     run = store.run()
-    what = {"simulated": f"seed {run.seed}", "replay": f"file {run.history_name}"}.get(run.market, "")
+    what = {
+        "simulated": f"seed {run.seed}",
+        "replay": f"file {run.history_name}",
+        "live": f"Polygon, plan {settings.polygon_plan}",
+    }[run.market]
     model = "house (rule-based)" if settings.model == "house" else settings.model
     yield f"store {store.address}, market {run.market.upper()} ({what}), model {model}"
     if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
@@ -139,7 +145,10 @@ def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
     if store.migrated_copy is not None:
         yield f"the store was of an older version: copied to {store.migrated_copy} and brought up to date"
     if settings.polygon_api_key is not None and run.market != "live":
-        yield "a key for live prices is set, and this version has no live market: it is not used"
+        yield (
+            f"POLYGON_API_KEY is set, and this store is of a {run.market} market, which does not use it: for live "
+            "prices name another store (DATABASE_URL=sqlite:///live.db), or start anew with `trading-floor reset`"
+        )
 
 
 async def _live(
@@ -172,7 +181,8 @@ async def _live(
         secrets=settings.secrets,
         otlp_endpoint=settings.otel_exporter_otlp_endpoint,
     )
-    recorder = FloorRecorder(store, tracer, _outbox(store, market, settings, recording))
+    announcements = _announcements(store, settings, floor, recording)
+    recorder = FloorRecorder(store, tracer, None if announcements is None else announcements.announcer)
     servers = _servers(store, market, settings, personas, recording)
     page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
 
@@ -181,27 +191,30 @@ async def _live(
         yield None if page is None else page.pid
 
     with ending_signals(floor, children), tracer:
-        starting = asyncio.create_task(servers.__aenter__())
-        stopping = asyncio.create_task(floor.stopped())
-        try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                return 0
-            await starting
-            async with seats(personas, servers, recorder, settings, recording) as seated:
-                traders.update(seated)
-                settle()
-                async with page or contextlib.nullcontext():
-                    with ending_at_a_difference(floor, recording), screen.showing(floor):
-                        await floor.run(cycles_max)
-        except ServerGone as error:
-            screen.say(f"the floor can't start: {error}")
-            return 1
-        finally:
-            stopping.cancel()
-            starting.cancel()
-            await servers.__aexit__()
-            await tracer.aflush()
+        async with announcements or contextlib.nullcontext():
+            starting = asyncio.create_task(servers.__aenter__())
+            stopping = asyncio.create_task(floor.stopped())
+            try:
+                await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done():
+                    return 0
+                await starting
+                async with seats(personas, servers, recorder, settings, recording) as seated:
+                    traders.update(seated)
+                    settle()
+                    async with page or contextlib.nullcontext():
+                        with ending_at_a_difference(floor, recording), screen.showing(floor):
+                            await floor.run(cycles_max)
+            except ServerGone as error:
+                screen.say(f"the floor can't start: {error}")
+                if announcements is not None:
+                    await announcements.tell_error("the floor can't start", str(error))
+                return 1
+            finally:
+                stopping.cancel()
+                starting.cancel()
+                await servers.__aexit__()
+                await tracer.aflush()
     return 0
 
 
@@ -212,13 +225,16 @@ def _tape(market: Market, pause_s: float) -> Tape | None:
     return Tape(venue.starts(), venue.end, pause_s) if isinstance(venue, ReplayVenue) else None
 
 
-def _outbox(store: Store, market: Market, settings: FloorSettings, recording: Recording | None) -> Outbox | None:
-    """Where sessions' ends are told; a playback tells nobody."""
+def _announcements(
+    store: Store, settings: FloorSettings, floor: Floor, recording: Recording | None
+) -> Announcements | None:
+    """What tells the owner; a playback tells nobody."""
     if recording is not None and recording.is_playing:
         return None
     targets = Targets(settings)
     targets.check()
-    return Outbox(store, targets, market.clock)
+    # the run's clock, not the recorded market's: when messages go out is no part of a recording
+    return Announcements(store, targets, store.clock(), settings, floor.say, floor.stopped)
 
 
 def _servers(
@@ -255,6 +271,8 @@ def _told(store: Store, settings: FloorSettings, names: Iterable[str]) -> dict[s
         told["REPLAY_HISTORY"] = str(settings.history_path)
     for name in names:
         value = getattr(settings, name)
+        if name == "polygon_api_key" and run.market != "live":
+            continue  # a market that does not use the key has no need of it
         if value is not None and name.upper() not in told:
             told[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -17,29 +17,32 @@ from model_clients.meter import Price
 from model_clients.providers import client_for
 from model_clients.recorded import RecordedClient
 from personas import Persona
-from push.outbox import Outbox
+from push.events import Announcer
 from recording.recording import Recording
 from recording.session import FillOrder, SessionRecording
 from tracers import LogTracer
 from traders import SessionBounds, SessionEnd, Trader
 from values.clock import Clock
 from values.errors import Refused, StoreUnusable
-from values.session import Mode
-from values.settings import FloorSettings
+from values.session import Mode, Outcome
+from values.settings import Event, FloorSettings
 
 logger = logging.getLogger("floor")
+
+EVENTS: Mapping[Outcome, Event] = {"failed": "error", "timed_out": "error", "over_budget": "budget"}
+"""As what a session's end is told; any other is a session's."""
 
 
 @dataclass(slots=True)
 class FloorRecorder:
-    """Sessions' rows in the store, after their log rows; then a push of how each ended.
+    """Sessions' rows in the store, after their log rows; then a message to the owner of how each ended.
 
-    A write is finished even when the floor is being stopped. Without an outbox nothing is pushed.
+    A write is finished even when the floor is being stopped. Without an announcer nobody is told.
     """
 
     store: Store
     tracer: LogTracer
-    outbox: Outbox | None = None
+    announcer: Announcer | None = None
     _clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,17 +69,22 @@ class FloorRecorder:
             )
 
         await asyncio.shield(asyncio.to_thread(write))
-        if self.outbox is not None and end.outcome != "interrupted":
-            await asyncio.to_thread(self._push, self.outbox, end)
+        if self.announcer is not None and end.outcome != "interrupted":
+            await asyncio.to_thread(self._tell, self.announcer, end)
 
-    def _push(self, outbox: Outbox, end: SessionEnd) -> None:
-        """The row of notifications says what became of it; a session does not fail for a push."""
+    def _tell(self, announcer: Announcer, end: SessionEnd) -> None:
+        """A row and no more: a session neither waits nor fails for a message."""
         try:
-            outbox.send(
-                end.account, f"{end.account}: session {end.outcome}", end.appraisal or end.reason, end.session_id
+            announcer.announce(
+                EVENTS.get(end.outcome, "session"),
+                end.account,
+                f"{end.account}: session {end.outcome.replace('_', ' ')}",
+                end.appraisal or end.reason,
+                about=f"session {end.session_id}",
+                session_id=end.session_id,
             )
         except (Refused, StoreUnusable) as error:
-            logger.info("%s is not told: %s", end.account, error)
+            logger.info("the owner is not told of %s's session: %s", end.account, error)
 
 
 @contextlib.asynccontextmanager

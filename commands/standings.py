@@ -39,7 +39,7 @@ def standings(store: Store, market: Market) -> list[Standing]:
         names = connection.execute(select(table.name).order_by(table.name)).scalars().all()
         books = {name: read_book(connection, name) for name in names}
         done = {name: activity(connection, name) for name in names}
-    quotes = quotes_for(market, sorted({symbol for book in books.values() for symbol in book.holdings}))
+    quotes = quotes_for(store, market, sorted({symbol for book in books.values() for symbol in book.holdings}))
     found = []
     for name, book in books.items():
         account, acted = book.account, done[name]

@@ -1,4 +1,4 @@
-"""The services that settings make real, each asked one question by `doctor --online`: is it there, and does the key do?
+"""The services that settings make real, each asked one question by `doctor --online` and `init`: does the key do?
 
 An answer is a Finding. No key, no address with a password in it and nothing that a service says gets into one.
 """
@@ -16,7 +16,9 @@ import httpx2
 from pydantic import SecretStr
 
 from commands.checks import Finding
+from values.clock import wall_now
 from values.settings import OPENAI_URL, FloorSettings
+from venues.polygon import plan_question
 
 DEADLINE_S = 10.0
 ANSWER_BYTES_MAX = 8_000_000
@@ -54,6 +56,12 @@ def _brave(settings: FloorSettings) -> Requested:
     return "GET", "res/v1/web/search", headers, {"q": "market", "count": "1"}
 
 
+def _polygon(settings: FloorSettings) -> Requested:
+    """The smallest request that only the plan that is set may make."""
+    path, fields = plan_question(settings.polygon_plan, wall_now())
+    return "GET", path.removeprefix("/"), {"Authorization": f"Bearer {_plain(settings.polygon_api_key)}"}, fields
+
+
 def _pushover(settings: FloorSettings) -> Requested:
     form = {"token": _plain(settings.pushover_token), "user": _plain(settings.pushover_user)}
     return "POST", "1/users/validate.json", {}, form
@@ -85,6 +93,14 @@ UPSTREAMS: Sequence[Upstream] = (
         lambda said: said.get("type") == "search",
     ),
     Upstream(
+        "polygon",
+        "POLYGON_API_KEY, POLYGON_PLAN and POLYGON_BASE_URL",
+        lambda given: given.polygon_base_url,
+        lambda given: None if given.polygon_api_key else "no key",
+        _polygon,
+        lambda said: "request_id" in said and said.get("status") in ("OK", "DELAYED"),
+    ),
+    Upstream(
         "pushover",
         "PUSHOVER_USER, PUSHOVER_TOKEN and PUSHOVER_BASE_URL",
         lambda given: given.pushover_base_url,
@@ -97,10 +113,11 @@ UPSTREAMS: Sequence[Upstream] = (
 
 async def ask_all(settings: FloorSettings, deadline_s: float = DEADLINE_S) -> list[Finding]:
     """Every service's answer, asked at once, in the order of the table."""
-    return list(await asyncio.gather(*(_answer(each, settings, deadline_s) for each in UPSTREAMS)))
+    return list(await asyncio.gather(*(ask(each, settings, deadline_s) for each in UPSTREAMS)))
 
 
-async def _answer(upstream: Upstream, settings: FloorSettings, deadline_s: float) -> Finding:
+async def ask(upstream: Upstream, settings: FloorSettings, deadline_s: float = DEADLINE_S) -> Finding:
+    """One service's answer; a note where there is nothing to ask it with."""
     if why := upstream.skipped(settings):
         return Finding("note", upstream.name, f"skipped: {why}")
     look = f"look at {upstream.variables}"

@@ -7,6 +7,7 @@ Zoom and hidden lines survive an update (`uirevision`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import plotly.graph_objects as go
@@ -22,41 +23,34 @@ UP, DOWN = "#1f9d5b", "#e0544a"
 DASHES = ("dot", "dash", "longdash", "dashdot")
 GRID = "rgba(128,138,150,.22)"
 INK = "#808a96"
-RANGES = (("day", 1, "1 d"), ("day", 7, "1 w"), ("month", 1, "1 m"), ("month", 3, "3 m"))
 
 
 def equity(view: View) -> go.Figure:
-    """All accounts' recorded values, in percent of what was paid in or, at a button's press, in dollars."""
-    figure = _figure(400, "%", top=44)
-    traces = []
+    """All accounts' recorded values in percent of what was paid in, with the dollars that the page can show instead."""
+    figure = _figure(360, "%")
     for number, account in enumerate(_with_points(view)):
         paid = float(account.deposited)
         dollars = [float(point.value) for point in account.points]
         shares = [value / paid * 100 - 100 if paid else 0.0 for value in dollars]
         times = [point.market_time for point in account.points]
-        traces.append((shares, dollars))
         figure.add_trace(
             go.Scatter(
                 x=times,
                 y=shares,
                 name=account.title,
                 customdata=dollars,
-                mode="lines",
+                mode=_mode(account),
                 line=_line(account, number),
                 hovertemplate="%{y:+.2f} % · %{customdata:,.2f} USD",
             )
         )
-    figure.update_layout(
-        hovermode="x unified",
-        updatemenus=[_units([shares for shares, _ in traces], [dollars for _, dollars in traces])],
-    )
-    figure.update_xaxes(rangeselector=_ranges())
+    figure.update_layout(hovermode="x unified", showlegend=False)
     return figure
 
 
 def drawdown(view: View) -> go.Figure:
     """How far each account's value is below its highest so far."""
-    figure = _figure(200, "%")
+    figure = _figure(360, "%")
     for number, account in enumerate(_with_points(view)):
         values = [float(account.deposited), *(float(point.value) for point in account.points)]
         if values[0] <= 0:
@@ -67,13 +61,12 @@ def drawdown(view: View) -> go.Figure:
                 x=[point.market_time for point in account.points],
                 y=fallen,
                 name=account.title,
-                mode="lines",
+                mode=_mode(account),
                 line=_line(account, number),
-                showlegend=False,
                 hovertemplate="%{y:.2f} %",
             )
         )
-    figure.update_layout(hovermode="x unified")
+    figure.update_layout(hovermode="x unified", showlegend=False)
     figure.update_yaxes(rangemode="tozero")
     return figure
 
@@ -86,7 +79,7 @@ def value(account: AccountView) -> go.Figure:
             x=[point.market_time for point in account.points],
             y=[float(point.value) for point in account.points],
             name=account.title,
-            mode="lines",
+            mode=_mode(account),
             line=_line(account, 0),
             hovertemplate="%{y:,.2f} USD",
         )
@@ -97,8 +90,17 @@ def value(account: AccountView) -> go.Figure:
     return figure
 
 
-def symbol(name: str, bars: Sequence[Bar], trades: Sequence[Trade], titles: Mapping[str, str]) -> go.Figure:
-    """A symbol's price with every fill on it: triangles up for buys, down for sales, in the trader's colour."""
+def symbol(
+    name: str,
+    bars: Sequence[Bar],
+    trades: Sequence[Trade],
+    titles: Mapping[str, str],
+    marks: Sequence[tuple[datetime, str]] = (),
+) -> go.Figure:
+    """A symbol's price with every fill on it: triangles up for buys, down for sales, in the trader's colour.
+
+    `marks` are moments at which a company changed its shares, each with its word.
+    """
     figure = _figure(380, "USD")
     figure.add_trace(
         go.Candlestick(
@@ -117,6 +119,10 @@ def symbol(name: str, bars: Sequence[Bar], trades: Sequence[Trade], titles: Mapp
         groups.setdefault((trade.account, trade.kind), []).append(trade)
     for number, ((account, kind), fills) in enumerate(sorted(groups.items())):
         figure.add_trace(_fills(titles.get(account, account), account, kind, fills, number))
+    for moment, word in marks:
+        at = {"x": moment, "xref": "x", "yref": "paper"}
+        figure.add_shape(type="line", x0=moment, x1=moment, y0=0, y1=1, xref="x", yref="paper", line={"dash": "dot"})
+        figure.add_annotation(text=word, y=1, yanchor="bottom", showarrow=False, **at)
     figure.update_xaxes(rangeslider={"visible": False})
     return figure
 
@@ -151,20 +157,36 @@ def _line(account: AccountView, number: int) -> dict[str, Any]:
     return {"color": COLOURS.get(account.name, OTHERS[number % len(OTHERS)]), "width": 2.5}
 
 
+def _mode(account: AccountView) -> str:
+    """A line needs two points; a single one would not be seen."""
+    return "lines" if len(account.points) > 1 else "markers"
+
+
+def nothing(sentence: str) -> go.Figure:
+    """A chart's place, with a sentence on what belongs there."""
+    figure = _figure(120, "USD")
+    figure.add_annotation(text=sentence, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure
+
+
 def _ticks(unit: str) -> dict[str, str]:
     return {"tickprefix": "$", "tickformat": ",.6~g"} if unit == "USD" else {"ticksuffix": f" {unit}"}
 
 
-def _figure(height: int, unit: str, top: int = 12) -> go.Figure:
+def _figure(height: int, unit: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
+        template=None,  # 7 KB of the library's taste in every figure
         height=height,
         autosize=True,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 14, "color": INK},
-        margin={"l": 8, "r": 8, "t": top, "b": 8},
-        legend={"orientation": "h", "y": -0.12, "font": {"size": 14}},
+        margin={"l": 8, "r": 8, "t": 12, "b": 8},
+        # its entries would be buttons that no keyboard reaches
+        legend={"orientation": "h", "y": -0.12, "font": {"size": 14}, "itemclick": False, "itemdoubleclick": False},
         hoverlabel={"font": {"size": 13}},
         dragmode="pan",
         uirevision="kept",
@@ -172,37 +194,3 @@ def _figure(height: int, unit: str, top: int = 12) -> go.Figure:
     figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, tickangle=0)
     figure.update_yaxes(gridcolor=GRID, zerolinecolor=INK, zerolinewidth=1, automargin=True, **_ticks(unit))
     return figure
-
-
-def _ranges() -> dict[str, Any]:
-    buttons = [{"step": step, "count": count, "label": label, "stepmode": "backward"} for step, count, label in RANGES]
-    return {
-        "buttons": [*buttons, {"step": "all", "label": "all"}],
-        "bgcolor": GRID,
-        "activecolor": "rgba(76,125,240,.45)",
-        "x": 0,
-        "y": 1.14,
-    }
-
-
-def _units(shares: Sequence[Sequence[float]], dollars: Sequence[Sequence[float]]) -> dict[str, Any]:
-    return {
-        "type": "buttons",
-        "direction": "right",
-        "x": 1,
-        "xanchor": "right",
-        "y": 1.16,
-        "pad": {"r": 0, "t": 0},
-        "bgcolor": GRID,
-        "buttons": [
-            {
-                "label": label,
-                "method": "update",
-                "args": [
-                    {"y": list(values)},
-                    {"yaxis.ticksuffix": suffix, "yaxis.tickprefix": prefix, "yaxis.tickformat": form},
-                ],
-            }
-            for label, values, suffix, prefix, form in (("%", shares, " %", "", ""), ("USD", dollars, "", "$", ",.6~g"))
-        ],
-    }

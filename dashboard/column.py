@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from dashboard.html import (
     NOT_KNOWN,
@@ -19,10 +20,13 @@ from dashboard.html import (
     tag,
     trend,
 )
+from dashboard.snapshots import Lines
 from dashboard.sparkline import sparkline
 from dashboard.view import AccountView, Decision, LogLine, Trade
 
 LOG_CHARS_SHOWN = 400
+LOG_ROWS_REMEMBERED = 10_000
+"""As markup, so that a new row costs its own rendering alone."""
 HOLDINGS = (
     Column("Symbol"),
     Column("Quantity", "number"),
@@ -47,6 +51,20 @@ DECISIONS = (
     Column("Days", "number"),
     Column("Why"),
 )
+
+
+_BY = {"floor": "by the floor", "client": "by its client", "operator": "by the owner", "baseline": "by its rule"}
+
+
+def render_strategy(account: AccountView) -> Markup:
+    """The strategy's words, with when they became its own and through whom."""
+    change = account.strategy_change
+    words = tag("p", account.strategy, class_="why") if account.strategy else tag("p", "It has none.", class_="empty")
+    if change is None:
+        return words
+    by = "by itself, in a session" if change.session_id else _BY.get(change.actor, f"by {change.actor}")
+    since = tag("p", "since ", moment(change.market_time, date=True), f", {by}", class_="quiet")
+    return join([since, words])
 
 
 def render_top(account: AccountView) -> Markup:
@@ -81,25 +99,19 @@ def _line(account: AccountView) -> Markup:
     return tag("p", " · ".join(parts), class_="line")
 
 
-def render_log(lines: Sequence[LogLine]) -> Markup:
+def render_log(lines: Sequence[LogLine]) -> Lines:
     """What happens, as it happens; each line in its type's colour, with the type's name."""
-    if not lines:
-        return tag("p", "Nothing has happened yet.", class_="empty")
+    return Lines([(line.id, _log_row(line)) for line in lines])
+
+
+@lru_cache(LOG_ROWS_REMEMBERED)
+def _log_row(line: LogLine) -> Markup:
     return tag(
-        "ol",
-        join(
-            tag(
-                "li",
-                moment(line.wall_time),
-                tag("span", line.type, class_="type"),
-                tag("span", _message(line), class_="message"),
-                class_=f"log-{line.type}" + (" error" if line.is_error else ""),
-            )
-            for line in lines
-        ),
-        class_="log",
-        tabindex=0,
-        aria_label="activity, newest first",
+        "li",
+        moment(line.wall_time),
+        tag("span", line.type, class_="type"),
+        tag("span", _message(line), class_="message"),
+        class_=f"log-{line.type}" + (" error" if line.is_error else ""),
     )
 
 

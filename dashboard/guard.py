@@ -47,6 +47,7 @@ PASSES: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = tuple(
         (LOOK, r"/assets/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+"),
         (LOOK, r"/static/js/iframeResizer\.contentWindow\.min\.js"),
         (LOOK, r"/gradio_api/heartbeat/[a-z0-9]{1,32}"),
+        (SEND, r"/updates"),
         (SEND, r"/gradio_api/run/predict"),
         (SEND, r"/gradio_api/component_server/"),
     )

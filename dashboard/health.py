@@ -6,7 +6,7 @@ A server is known by its tools' names: the record has the calls that traders mad
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
@@ -37,6 +37,14 @@ SERVER_OF: Mapping[str, str] = {tool: server for server, tools in _TOOLS.items()
 """Each tool's kind of server; the researcher is an agent that a trader calls like one."""
 
 
+Refused = tuple[str, str, str] | None
+"""A refused call as its two records name it: session, tool and code; None outside a session."""
+
+
+def refused_call(session_id: str | None, tool: str | None, code: str) -> Refused:
+    return (session_id, tool, code) if session_id and tool else None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A tool call on record."""
@@ -52,6 +60,7 @@ class CallRecord:
         self._calls: deque[LogLine] = deque(maxlen=CALLS_LOOKED_THROUGH)
         self._of_server: dict[str, deque[LogLine]] = {}
         self._faults: dict[tuple[str, object], Fault] = {}
+        self._calls_refused: dict[tuple[str, object], Refused] = {}
 
     def add_calls(self, calls: Iterable[Call]) -> None:
         for call in calls:
@@ -60,18 +69,32 @@ class CallRecord:
             self._calls.append(line)
             self._of_server.setdefault(server, deque(maxlen=CALLS_JUDGED)).append(line)
             if line.is_error:
+                code = line.message.rpartition("failed: ")[2]
+                self._calls_refused["call", line.id] = refused_call(line.session_id, line.tool, code)
                 self.add_fault("call", line.id, Fault(call.account, line.tool or OTHER, line.message, line.wall_time))
 
     def add_fault(self, kind: str, key: object, fault: Fault) -> None:
         """Known by its kind and key: the same one twice counts once."""
         self._faults[kind, key] = fault
-        if len(self._faults) > 2 * FAULTS_SHOWN:
-            self._faults = dict(nlargest(FAULTS_SHOWN, self._faults.items(), key=_moment_of))
+        if len(self._faults) > 4 * FAULTS_SHOWN:
+            self._faults = dict(nlargest(2 * FAULTS_SHOWN, self._faults.items(), key=_moment_of))
+            self._calls_refused = {key: call for key, call in self._calls_refused.items() if key in self._faults}
+
+    def add_refusal(self, key: object, fault: Fault, call: Refused) -> None:
+        """What a server refused. The call that it answered so is on record too, and is the same fault."""
+        self._calls_refused["refusal", key] = call
+        self.add_fault("refusal", key, fault)
+
+    def _distinct(self) -> Iterator[tuple[tuple[str, object], Fault]]:
+        refused = {call for (kind, _), call in self._calls_refused.items() if kind == "refusal" and call is not None}
+        for key, fault in self._faults.items():
+            if key[0] != "call" or self._calls_refused.get(key) not in refused:
+                yield key, fault
 
     def health(self) -> Health:
         return Health(
             servers=tuple(_judged(name, lines) for name, lines in sorted(self._of_server.items())),
-            faults=tuple(fault for _, fault in nlargest(FAULTS_SHOWN, self._faults.items(), key=_moment_of)),
+            faults=tuple(fault for _, fault in nlargest(FAULTS_SHOWN, self._distinct(), key=_moment_of)),
             slow_calls=tuple(nlargest(SLOW_SHOWN, self._calls, key=lambda line: line.latency_ms or 0.0)),
         )
 

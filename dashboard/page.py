@@ -1,7 +1,6 @@
-"""The page: where each panel stands, and the one callback that hands out what has changed.
+"""The page: where each panel stands. What stands in it, the page's script asks for (`updates.py`) and puts there.
 
-A tab's timer asks twice a second in round numbers; what it has seen already is not sent again. Nothing here reads the
-store: snapshots come from the reader, stories and charts of a symbol from functions that are given.
+Nothing here reads the store: stories, controls and charts of a symbol come from functions that are given.
 """
 
 from __future__ import annotations
@@ -9,40 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 import plotly.graph_objects as go
 
+from dashboard.charts import nothing
+from dashboard.columns import floor_buttons
 from dashboard.html import Markup, join, tag
+from dashboard.updates import EVERY_S
 
 HERE = Path(__file__).parent
-TICK_S = 0.75
-HAND_OUT = "newest"
-UNCHANGED = object()
-TABS_MAX = 500
-"""Whose versions are remembered; the oldest beyond them gets the whole page again."""
 TITLE = "Trading floor"
+TABS_MAX = 100
+"""Whose symbol chart Gradio keeps a copy of, for links that the guard does not pass; the oldest beyond them go."""
 INTERVALS = ("hour", "day")
-_SHOWN = {"run": "run now", "strategy": "change strategy"}
+RANGES = ((1, "1 d", "one day"), (7, "1 w", "one week"), (30, "1 m", "one month"), (90, "3 m", "three months"))
 _DIALOG = """
 <dialog id="dialog" aria-labelledby="dialog-title"><header><h3 id="dialog-title"></h3>
 <button type="button" id="dialog-close" class="act">Close</button></header><div id="dialog-body"></div></dialog>
 """
-
-
-class Newest(Protocol):
-    """The reader's snapshots: a panel's version and what it shows."""
-
-    def newest(self, name: str) -> tuple[int, object]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A trader's place on the page."""
-
-    name: str
-    title: str
+_LOGOUT = '<form method="post" action="logout"><button class="act" id="log-out">Log out</button></form>'
+_SILENT = '<p id="silent" class="broken" role="alert" hidden></p>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,128 +37,95 @@ class Actions:
     """What a tab may ask for beside the newest panels. `control` is None where controls are not enabled."""
 
     story: Callable[[int], str]
-    value_chart: Callable[[str], go.Figure | None]
     symbols: Callable[[], Sequence[str]]
     symbol_chart: Callable[[str, str], go.Figure | None]
     control: Callable[[dict[str, str]], dict[str, Any]] | None
 
 
-class Page(gr.Blocks):
-    """Blocks that answer the timer cheaply: most panels are as they were.
-
-    Gradio makes a component anew for every output that it is told to leave as it is, which costs 15 ms of each answer.
-    """
-
-    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
-        if state is None or block_fn.name != HAND_OUT:
-            return list(await super().postprocess_data(block_fn, predictions, state))
-        state.config_values.clear()  # a copy of the page, kept for deep links, which the guard does not pass
-        told: list[Any] = []
-        for block, payload in zip(block_fn.outputs, predictions, strict=True):
-            if payload is UNCHANGED:
-                told.append(None if block.stateful else gr.skip())
-            elif block.stateful:
-                state[block._id] = payload
-                told.append(None)
-            else:
-                value = block.postprocess(payload)
-                told.append(value.model_dump() if hasattr(value, "model_dump") else value)
-        return told
-
-
-def build(snapshots: Newest, seats: Sequence[Seat], actions: Actions) -> gr.Blocks:
-    """The page for these traders; `launch` settings are `theme`, `css` and `head` below."""
-    panels: dict[str, gr.HTML | gr.Plot] = {}
-
-    def html(name: str, **properties: Any) -> None:
-        panels[name] = gr.HTML(snapshots.newest(name)[1] or "", apply_default_css=False, **properties)
-
-    def plot(name: str) -> None:
-        panels[name] = gr.Plot(snapshots.newest(name)[1], show_label=False, container=False)
-
+def build(actions: Actions, *, has_logout: bool) -> gr.Blocks:
+    """The page, which is the same for every tab; `launch` settings are `theme` and `head` below."""
     with (
-        Page(title=TITLE, analytics_enabled=False, fill_width=True) as page,
+        gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page,
         gr.Column(elem_id="floor"),
     ):
-        gr.HTML(tag("h1", TITLE), apply_default_css=False)
-        html("header")
-        heading("Standings")
-        html("leaderboard")
-        heading("Value over time")
-        plot("equity")
-        heading("Below the peak")
-        plot("drawdown")
-        heading("Traders")
-        with gr.Column(elem_id="columns"):
-            for seat in seats:
-                _column(seat, html, plot, actions)
+        gr.HTML(_live(has_logout=has_logout), apply_default_css=False)
         _symbol_view(actions)
-        heading("Messages to the owner")
-        html("notifications")
-        heading("Health")
-        html("health")
-        if actions.control is not None:
-            heading("Controls")
-            gr.HTML(_buttons(None, "the floor"), apply_default_css=False)
+        gr.HTML(_rest(has_controls=actions.control is not None), apply_default_css=False)
         _dialogs(actions)
-        _hand_out(page, snapshots, panels)
     assert isinstance(page, gr.Blocks)
     page.state_session_capacity = TABS_MAX
     return page
 
 
-def heading(text: str) -> None:
-    gr.HTML(tag("h2", text), apply_default_css=False)
+def _live(*, has_logout: bool) -> Markup:
+    """All that stands before the symbol's chart."""
+    return join(
+        [
+            tag("header", tag("h1", TITLE), Markup(_LOGOUT) if has_logout else None, class_="head"),
+            Markup(_SILENT),
+            tag("div", data_panel="header", id="live", data_every_ms=round(EVERY_S * 1000)),
+            tag("h2", "Standings"),
+            tag("div", data_panel="leaderboard"),
+            tag(
+                "div",
+                tag("h2", "Value over time"),
+                tag("h2", "Below the peak"),
+                _chart_tools(),
+                _chart("equity", "value over time of every account"),
+                _chart("drawdown", "how far each is below its peak"),
+                class_="charts",
+            ),
+            tag("h2", "Traders"),
+            tag("div", id="columns"),
+        ]
+    )
 
 
-def _column(seat: Seat, html: Callable[..., None], plot: Callable[[str], None], actions: Actions) -> None:
-    with gr.Column(elem_classes=["card", f"trader-{seat.name}"], min_width=0):
-        html(f"top:{seat.name}")
-        if actions.control is not None:
-            gr.HTML(_buttons(seat.name, seat.title), apply_default_css=False)
-        gr.HTML(tag("h4", "Activity"), apply_default_css=False)
-        html(f"log:{seat.name}")
-        gr.HTML(tag("h4", "Holdings"), apply_default_css=False)
-        html(f"holdings:{seat.name}")
-        gr.HTML(tag("h4", "Transactions"), apply_default_css=False)
-        html(f"trades:{seat.name}")
-        gr.HTML(tag("h4", "Decisions"), apply_default_css=False)
-        html(f"decisions:{seat.name}")
-        gr.HTML(tag("h4", "Value"), apply_default_css=False)
-        plot(f"value:{seat.name}")
+def _rest(*, has_controls: bool) -> Markup:
+    parts = [
+        tag("h2", "Messages to the owner"),
+        tag("div", data_panel="notifications"),
+        tag("h2", "Health"),
+        tag("div", data_panel="health"),
+        tag("div", data_panel="parts"),
+    ]
+    return join([*parts, tag("h2", "Controls"), floor_buttons()] if has_controls else parts)
 
 
-def _buttons(account: str | None, whom: str) -> Markup:
-    """Buttons that open the control dialog; without an account they are the whole floor's."""
-    words = ("pause", "resume", "reduce", "halt", "run") + (("strategy",) if account else ())
+def _chart(name: str, what: str) -> Markup:
+    return tag("div", class_="chart", data_chart=name, role="img", aria_label=what)
+
+
+def _chart_tools() -> Markup:
+    """Buttons of our own, which a keyboard reaches, in the place of Plotly's."""
+
+    def choice(kind: str, value: str, shown: str, label: str, is_chosen: bool) -> Markup:
+        chosen = "true" if is_chosen else "false"
+        told = {f"data_{kind}": value, "title": label, "aria_pressed": chosen, "id": f"{kind}-{value}"}
+        return tag("button", shown, type="button", **told)
+
+    ranges = [choice("range", str(days), shown, label, False) for days, shown, label in RANGES]
+    ranges.append(choice("range", "all", "all", "all of it", True))
+    units = [choice("unit", "share", "%", "in percent", True), choice("unit", "usd", "USD", "in dollars", False)]
     return tag(
         "div",
-        join(
-            tag(
-                "button",
-                shown,
-                type="button",
-                class_="act",
-                data_act=word,
-                data_account=account or "",
-                aria_label=f"{shown} {whom}",
-                id=f"act-{word}-{account or 'floor'}",
-            )
-            for word in words
-            for shown in [_SHOWN.get(word, word)]
-        ),
-        class_="actions",
+        tag("div", join(ranges), class_="choice", role="group", aria_label="time shown"),
+        tag("div", join(units), class_="choice", role="group", aria_label="unit"),
+        tag("div", id="legend", class_="legend", role="group", aria_label="accounts shown"),
+        class_="chart-tools",
     )
 
 
 def _symbol_view(actions: Actions) -> None:
-    heading("Symbol")
+    gr.HTML(tag("h2", "Symbol"), apply_default_css=False)
     with gr.Row():
         symbol = gr.Dropdown(
             list(actions.symbols()), value=None, label="symbol", elem_id="symbol-choice", filterable=True
         )
         interval = gr.Radio(list(INTERVALS), value="hour", label="bars", elem_id="interval-choice")
-    chart = gr.Plot(show_label=False, container=False, elem_id="symbol-chart")
+    # it also brings the library that draws the other charts
+    empty = nothing("Choose a symbol, here or in a trader's holdings.")
+    chart = gr.Plot(empty, show_label=False, container=False, elem_id="symbol-chart")
 
     def draw(name: str | None, bars: str) -> Any:
         figure = actions.symbol_chart(name, bars) if name else None
@@ -216,22 +170,8 @@ def _dialogs(actions: Actions) -> None:
     )
 
 
-def _hand_out(page: gr.Blocks, snapshots: Newest, panels: dict[str, gr.HTML | gr.Plot]) -> None:
-    seen = gr.State({})
-
-    def newest(known: dict[str, int]) -> list[Any]:
-        told, now = [], {}
-        for name in panels:
-            version, payload = snapshots.newest(name)
-            now[name] = version
-            told.append(UNCHANGED if known.get(name) == version else payload)
-        return [*told, UNCHANGED if now == known else now]
-
-    assert newest.__name__ == HAND_OUT
-
-    outputs = [*panels.values(), seen]
-    for event in (page.load, gr.Timer(TICK_S).tick):
-        event(newest, seen, outputs, queue=False, show_progress="hidden", trigger_mode="once", api_visibility="private")
+def script() -> str:
+    return "\n".join((HERE / name).read_text() for name in ("floor.js", "charts.js", "live.js"))
 
 
 def head() -> str:
@@ -239,8 +179,8 @@ def head() -> str:
 
     Gradio's own `css` rewrites selectors and breaks lists within them, so the style stands here.
     """
-    style, script = ((HERE / name).read_text() for name in ("style.css", "floor.js"))
-    return f'<meta name="color-scheme" content="light dark"><style>{style}</style><script>{script}</script>'
+    style = (HERE / "style.css").read_text()
+    return f'<meta name="color-scheme" content="light dark"><style>{style}</style><script>{script()}</script>'
 
 
 def theme() -> gr.themes.Base:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Table, case, func, literal, select, type_coerce
 
-from dashboard.view import Decision, LogLine, Notification, Trade
+from dashboard.view import Decision, LogLine, Notification, PartLine, StrategyChange, Trade
 from database import AccountRecord
 from ledger.book import Book, Holding
 from store import tables
@@ -24,6 +24,7 @@ _PART = 5_000
 _LATE = timedelta(hours=2)
 """A session's model calls are written when it ends, an hour after they were made at most."""
 _INT64_MAX, _SPLIT = 2**63 - 1, 10**9
+FILLS = ("buy", "sell")
 ENDED_BADLY = ("failed", "timed_out", "over_budget", "halted", "interrupted")
 
 
@@ -41,16 +42,19 @@ _RAW_FILL = (raw(_T.price), raw(_T.quote_price), raw(_T.quantity), raw(_T.realis
 TRADES = select(*_columns(tables.transactions, Trade), *_RAW_FILL)
 DECISIONS = select(*_columns(tables.decisions, Decision, "account"))
 LOGS = select(*_columns(tables.logs, LogLine, "account"))
+PARTS = select(*_columns(tables.parts, PartLine)).order_by(tables.parts.c.place)
 NOTIFICATIONS = select(*_columns(tables.notifications, Notification))
 VALUES = select(_V.id, _V.account, raw(_V.value), _V.market_time)
-REFUSALS = select(*(tables.refusals.c[name] for name in ("id", "account", "tool", "code", "sentence", "wall_time")))
+REFUSALS = select(
+    *(tables.refusals.c[name] for name in ("id", "account", "tool", "code", "sentence", "session_id", "wall_time"))
+)
 MODEL_CALLS = select(_M.id, _M.account, raw(_M.cost_usd), _M.input_tokens, _M.output_tokens, _M.wall_time)
 SESSIONS = select(_S.id, _S.account, _S.model, _S.outcome, _S.reason, _S.wall_time, _S.ended_wall_time)
 
 
 _NAMES = {
     kind: tuple(field.name for field in fields(kind))
-    for kind in (AccountRecord, Decision, LogLine, Notification, Trade)
+    for kind in (AccountRecord, Decision, LogLine, Notification, PartLine, StrategyChange, Trade)
 }
 
 
@@ -90,11 +94,11 @@ def all_fills(connection: Connection) -> list[Fills]:
     sums = select(*key, func.count(), wins, func.sum(paid // _SPLIT), func.sum(paid % _SPLIT))
     found = {}
     for account, kind, symbol, count, won, high, low in connection.execute(
-        sums.where(_T.kind != "deposit").group_by(*key)
+        sums.where(_T.kind.in_(FILLS)).group_by(*key)
     ):
         spread = int(high) * _SPLIT + int(low)
         found[account, kind, symbol] = Fills(account, kind, symbol, count, int(won), spread)
-    for *whose, distance, units in connection.execute(select(*key, gap, quantity).where(_T.kind != "deposit", ~fits)):
+    for *whose, distance, units in connection.execute(select(*key, gap, quantity).where(_T.kind.in_(FILLS), ~fits)):
         known = found[tuple(whose)]
         found[tuple(whose)] = replace(known, spread=known.spread + distance * units)
     return list(found.values())
@@ -146,6 +150,18 @@ def newest_sessions(connection: Connection, account: str) -> list[Any]:
 def sessions_that_ended_badly(connection: Connection, limit_rows: int) -> list[Any]:
     query = SESSIONS.where(_S.outcome.in_(ENDED_BADLY)).order_by(_S.ended_wall_time.desc()).limit(limit_rows)
     return list(connection.execute(query).all())
+
+
+def strategy_changes(connection: Connection, accounts: Iterable[str]) -> dict[str, StrategyChange]:
+    """How each account came to its present strategy."""
+    table = tables.strategies.c
+    found = {}
+    for name in accounts:
+        query = select(*_columns(tables.strategies, StrategyChange)).where(table.account == name)
+        row = connection.execute(query.order_by(table.id.desc()).limit(1)).one_or_none()
+        if row is not None:
+            found[name] = of(StrategyChange, row)
+    return found
 
 
 def model_use(connection: Connection) -> list[Any]:

@@ -36,9 +36,10 @@ NOTHING = View(None, (), {}, (), Health((), (), ()), ())
 """Before the first read."""
 
 Panels = Mapping[str, Callable[[View], object]]
-"""Of the floor as a whole: header, leaderboard, equity, drawdown, notifications, health."""
+"""Of the floor as a whole: header, leaderboard, columns, equity, drawdown, notifications, health,
+parts."""
 Columns = Mapping[str, Callable[[View, AccountView], object]]
-"""Of one account: top, log, holdings, trades, decisions, value. The snapshot of warren's log is `log:warren`."""
+"""Of one account: top, strategy, log, holdings, trades, decisions, value. Warren's log is the snapshot `log:warren`."""
 
 
 def _curves(account: AccountView) -> tuple[object, ...]:
@@ -52,6 +53,8 @@ _PART_OF_VIEW: Mapping[str, Callable[[View], tuple[object, ...]]] = {
     "drawdown": lambda view: tuple(part for each in by_name(view) for part in _curves(each)),
     "notifications": lambda view: (view.notifications,),
     "health": lambda view: (view.health,),
+    "columns": lambda view: tuple(part for each in view.traders for part in (each.name, each.title, each.role)),
+    "parts": lambda view: (view.parts,),
 }
 _PART_OF_ACCOUNT: Mapping[str, Callable[[View, AccountView], tuple[object, ...]]] = {
     "top": lambda _, account: (account,),
@@ -59,6 +62,7 @@ _PART_OF_ACCOUNT: Mapping[str, Callable[[View, AccountView], tuple[object, ...]]
     "holdings": lambda _, account: (account.title, account.positions),
     "trades": lambda _, account: (account.title, account.transactions),
     "decisions": lambda _, account: (account.title, account.decisions),
+    "strategy": lambda _, account: (account.strategy, account.strategy_change),
     "value": lambda _, account: _curves(account),
 }
 
@@ -171,7 +175,7 @@ class Reader:
         self._file = file
 
     def _look_at_values(self, record: Record, market: Market, now: float) -> None:
-        self._quotes = survey.prices(record, market)
+        self._quotes = survey.prices(self._store, record, market)
         self._look_at_header(record, market, now)
         self._values_at = now + VALUES_EVERY_S
         assert self.view.header is not None
@@ -196,6 +200,7 @@ class Reader:
             logs=logs,
             notifications=record.notifications,
             health=record.health,
+            parts=record.parts,
             symbols=tuple(sorted(record.symbols)),
         )
 
@@ -204,12 +209,12 @@ class Reader:
         view = self.view
         for name, panel in self._panels.items():
             self._render_one(name, _PART_OF_VIEW[name](view), partial(panel, view))
-        for account in view.accounts:
+        for account in view.columns:
             for kind, column in self._columns.items():
                 part = _PART_OF_ACCOUNT[kind](view, account)
                 self._render_one(f"{kind}:{account.name}", part, partial(column, view, account))
         if view.header is not None:
-            there = {each.name for each in view.accounts}
+            there = {each.name for each in view.columns}
             for name in self.snapshots.names():
                 _, is_of_account, owner = name.partition(":")
                 if is_of_account and owner not in there:

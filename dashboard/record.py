@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from dashboard import queries
-from dashboard.health import CALLS_LOOKED_THROUGH, FAULTS_SHOWN, Call, CallRecord
+from dashboard.health import CALLS_LOOKED_THROUGH, FAULTS_SHOWN, Call, CallRecord, refused_call
 from dashboard.queries import OpenAccount, newest_of, of
 from dashboard.series import Series
 from dashboard.tail import Tail
 from dashboard.tally import LOGS_KEPT, ROWS_KEPT, Tally
-from dashboard.view import Decision, Fault, Health, LogLine, Notification, Trade
+from dashboard.view import Decision, Fault, Health, LogLine, Notification, PartLine, StrategyChange, Trade
 from database import Store
 from ledger.limits import as_shown, read_limits
 from store import tables
@@ -42,7 +42,9 @@ class Record:
         self.symbols: set[str] = set()
         self.running: dict[str, str] = {}  # account to its open session's model
         self.limits: Mapping[str, Mapping[str, str | None]] = {}
+        self.strategy_changes: Mapping[str, StrategyChange] = {}
         self.notifications: tuple[Notification, ...] = ()
+        self.parts: tuple[PartLine, ...] = ()
         self._calls = CallRecord()
         self._health: Health | None = None
         today = wall().astimezone(UTC).date()
@@ -57,7 +59,9 @@ class Record:
             self._read_newest(connection)
             self._spent = Counter({today: queries.spent_since(connection, datetime.combine(today, time(), UTC))})
             self.limits = self._read_limits(connection)
+            self.strategy_changes = queries.strategy_changes(connection, self.accounts)
             self.notifications = _notifications(connection)
+            self.parts = _parts(connection)
 
     def _add_up(self, connection: Connection) -> None:
         """The whole history, once: fills are added up by the database, recorded values pass by."""
@@ -99,8 +103,9 @@ class Record:
             ids = self._logs.new(connection)
             rows, lines = self._new_log_rows(connection, ids)
             told = self._told.new(connection)
-            is_sending = any(each.state == "pending" for each in self.notifications)
+            is_sending = any(each.state in ("pending", "held") for each in self.notifications)
             notifications = _notifications(connection) if told or is_sending else self.notifications
+            parts = _parts(connection)
         for name, mine in lines.items():
             self.tallies[name].logs.add(_lines(mine))
         self._logs.accept(ids)
@@ -110,6 +115,8 @@ class Record:
             self._health = None
         if notifications != self.notifications:
             self.notifications = notifications
+        if parts != self.parts:
+            self.parts = parts
         self._told.accept(told)
 
     def _new_log_rows(self, connection: Connection, ids: list[int]) -> tuple[list[Any], dict[str, list[Any]]]:
@@ -141,10 +148,14 @@ class Record:
             values, refusals = new("portfolio_values", queries.VALUES), new("refusals", queries.REFUSALS)
             calls = new("model_calls", queries.MODEL_CALLS)
             sessions = self._newest_sessions(connection, accounts)
-            limits = self._read_limits(connection, accounts) if signs != self._signs else self.limits
+            limits, strategy_changes = self.limits, self.strategy_changes
+            if signs != self._signs:
+                limits = self._read_limits(connection, accounts)
+                strategy_changes = queries.strategy_changes(connection, accounts)
         known = frozenset(self.tallies)
         self.tallies |= added
-        self.run, self.accounts, self.limits, self._signs = run, accounts, limits, signs
+        self.run, self.accounts, self._signs = run, accounts, signs
+        self.limits, self.strategy_changes = limits, strategy_changes
         self._add_trades(trades)
         for name, mine in _by_account(decisions, self.tallies).items():
             self.tallies[name].decisions.add(of(Decision, row) for row in mine)
@@ -166,6 +177,7 @@ class Record:
             for row in mine:
                 if row.symbol is not None:
                     self.symbols.add(row.symbol)
+                if row.kind in queries.FILLS:
                     gap = 0 if row.raw_quote_price is None else abs(row.raw_price - row.raw_quote_price)
                     tally.add_fills(row.kind, 1, int(row.raw_realised > 0), gap * row.raw_quantity)
 
@@ -200,7 +212,8 @@ class Record:
     def _note_refusals(self, rows: Iterable[Any]) -> None:
         for row in rows:
             sentence = f"{row.code}: {row.sentence}"
-            self._calls.add_fault("refusal", row.id, Fault(row.account, f"refused {row.tool}", sentence, row.wall_time))
+            fault = Fault(row.account, f"refused {row.tool}", sentence, row.wall_time)
+            self._calls.add_refusal(row.id, fault, refused_call(row.session_id, row.tool, row.code))
         self._health = None
 
     def _read_limits(
@@ -222,6 +235,10 @@ class Record:
 
 def _empty(account: OpenAccount) -> Tally:
     return Tally(Series(account.raw_deposited))
+
+
+def _parts(connection: Connection) -> tuple[PartLine, ...]:
+    return tuple(of(PartLine, row) for row in connection.execute(queries.PARTS))
 
 
 def _notifications(connection: Connection) -> tuple[Notification, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import fastapi
 import gradio as gr
 
-from dashboard import charts, column, header, leaderboard, notices, page
+from dashboard import charts, column, columns, header, leaderboard, notices, page, updates
 from dashboard.controls import Controls
 from dashboard.guard import Asgi, Guard
 from dashboard.password import Password
 from dashboard.reader import Columns, Panels, Reader
+from dashboard.snapshots import Snapshots
 from dashboard.story import story
 from dashboard.survey import House
 from dashboard.symbol import offered, symbol_chart
@@ -31,9 +33,11 @@ PANELS: Panels = {
     "drawdown": charts.drawdown,
     "notifications": notices.render_notifications,
     "health": notices.render_health,
+    "parts": notices.render_parts,
 }
 COLUMNS: Columns = {
     "top": lambda _, account: column.render_top(account),
+    "strategy": lambda _, account: column.render_strategy(account),
     "log": lambda view, account: column.render_log(view.logs.get(account.name, ())),
     "holdings": lambda _, account: column.render_holdings(account),
     "trades": lambda _, account: column.render_trades(account.transactions, account.name),
@@ -48,16 +52,14 @@ class Site:
     def __init__(self, store: Store, settings: DashboardSettings, house: House) -> None:
         self._store = store
         self._settings = settings
-        self.reader = Reader(store, self._open_market, house, PANELS, COLUMNS)
-        self.reader.step(0.0)
-        accounts = self.reader.view.traders
-        seats = [page.Seat(each.name, each.title) for each in accounts] or [
-            page.Seat(each.name, each.title) for each in house.personas
-        ]
         secret = settings.dashboard_password
         password = None if secret is None else Password(secret.get_secret_value())
-        blocks = page.build(self.reader.snapshots, seats, self._actions(password))
-        self.application: Asgi = guarded(blocks, settings, password)
+        actions = self._actions(password)
+        shells = partial(columns.render_columns, has_controls=actions.control is not None)
+        self.reader = Reader(store, self._open_market, house, {**PANELS, "columns": shells}, COLUMNS)
+        self.reader.step(0.0)
+        blocks = page.build(actions, has_logout=password is not None)
+        self.application: Asgi = guarded(blocks, self.reader.snapshots, settings, password)
 
     def start(self) -> None:
         self.reader.start()
@@ -71,7 +73,6 @@ class Site:
             control = Controls(self._store, self._open_market, password).ask
         return page.Actions(
             story=lambda transaction_id: story(self._store, transaction_id),
-            value_chart=self._value_chart,
             symbols=self._symbols,
             symbol_chart=self._symbol_chart,
             control=control,
@@ -82,9 +83,6 @@ class Site:
 
     def _market(self) -> Market | None:
         return self.reader.market
-
-    def _value_chart(self, name: str) -> go.Figure | None:
-        return next((charts.value(each) for each in self.reader.view.accounts if each.name == name), None)
 
     def _symbols(self) -> list[str]:
         """What has been traded first, then what else the market lists."""
@@ -104,10 +102,12 @@ class Site:
         return {each.name: each.title for each in self.reader.view.accounts}
 
 
-def guarded(blocks: gr.Blocks, settings: DashboardSettings, password: Password | None) -> Asgi:
-    """Gradio's app without what the page does not need, behind the guard."""
+def guarded(blocks: gr.Blocks, snapshots: Snapshots, settings: DashboardSettings, password: Password | None) -> Asgi:
+    """Gradio's app without what the page does not need, and what a tab asks twice a second, behind the guard."""
+    outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    outer.add_route(updates.PATH, updates.Updates(snapshots).answer, ["POST"])
     mounted = gr.mount_gradio_app(
-        fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        outer,
         blocks,
         path="/",
         footer_links=[],
@@ -120,5 +120,4 @@ def guarded(blocks: gr.Blocks, settings: DashboardSettings, password: Password |
         theme=page.theme(),
         head=page.head(),
     )
-    scripts = page.head().partition("<script>")[2].removesuffix("</script>")
-    return Guard(mounted, settings.dashboard_host, password, [scripts])
+    return Guard(mounted, settings.dashboard_host, password, [page.script()])

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from dashboard.health import SERVER_OF
 from dashboard.html import NOT_KNOWN, Content, Markup, dollars, join, moment, quantity, signed, tag
+from dashboard.queries import FILLS
 from database import Store
 from store import tables
 from values.errors import StoreUnusable
@@ -28,6 +29,7 @@ _ACTORS = {
     "operator": "It was made by the owner's own server or command: there is no session to look into.",
     "baseline": "It was made by a baseline, which follows a fixed rule and has no sessions.",
     "floor": "It has no session on record.",
+    "market": "No trader made it: the company did, and whoever held its shares that day has it in the books.",
 }
 _LOGS, _SESSIONS = tables.logs.c, tables.sessions.c
 _ID_MAX = 2**63 - 1
@@ -84,12 +86,11 @@ def _facts(trade: Row[Any]) -> Markup:
     if trade.symbol is None:
         facts.append(("What", f"{trade.kind} of {dollars(trade.amount)} USD"))
     else:
+        is_fill = trade.kind in FILLS
         spread = None if trade.quote_price is None else abs(trade.price - trade.quote_price) * trade.quantity
         facts += [
-            ("What", f"{trade.kind} {quantity(trade.quantity)} {trade.symbol}"),
-            ("Price seen", _seen(trade)),
-            ("Filled at", f"{_price(trade.price)} USD"),
-            ("Spread paid", f"{dollars(spread, 4)} USD"),
+            ("What", f"{trade.kind} {'' if is_fill else 'of '}{quantity(trade.quantity)} {trade.symbol}"),
+            *(_filled(trade, spread) if is_fill else _acted(trade)),
             ("Cash", f"{signed(trade.amount)} USD, then {dollars(trade.cash_after)} USD"),
         ]
         if trade.kind == "sell":
@@ -99,6 +100,26 @@ def _facts(trade: Row[Any]) -> Markup:
         ("Wall time", moment(trade.wall_time, date=True)),
     ]
     return _list(facts)
+
+
+def _filled(trade: Row[Any], spread: Decimal | None) -> list[tuple[str, Content]]:
+    return [
+        ("Price seen", _seen(trade)),
+        ("Filled at", f"{_price(trade.price)} USD"),
+        ("Spread paid", f"{dollars(spread, 4)} USD"),
+    ]
+
+
+def _acted(trade: Row[Any]) -> list[tuple[str, Content]]:
+    """What a company did, on its day."""
+    told: list[tuple[str, Content]] = [("Ex-date", str(trade.ex_date))]
+    if trade.price is not None:
+        told.append(("A unit", f"{_price(trade.price)} USD"))
+    if trade.units_change is not None:
+        told.append(("Units changed by", quantity(trade.units_change)))
+    if trade.to_symbol is not None:
+        told.append(("New symbol", trade.to_symbol))
+    return told
 
 
 def _seen(trade: Row[Any]) -> Markup:

@@ -41,11 +41,11 @@ class House:
         object.__setattr__(self, "by_name", {each.name: each for each in self.personas})
 
 
-def prices(record: Record, market: Market) -> dict[str, Quote]:
+def prices(store: Store, record: Record, market: Market) -> dict[str, Quote]:
     """The quotes of all that is held and of the market's index, of one moment."""
     held = {symbol for account in record.accounts.values() for symbol in account.book.holdings}
     index = index_symbol(market)
-    return quotes_for(market, sorted(held if index is None else held | {index}))
+    return quotes_for(store, market, sorted(held if index is None else held | {index}))
 
 
 def header(store: Store, record: Record, market: Market, house: House, quotes: Mapping[str, Quote]) -> Header:
@@ -155,6 +155,7 @@ def _account(
         transactions=tally.transactions.rows,
         decisions=tally.decisions.rows,
         strategy=own.strategy,
+        strategy_change=record.strategy_changes.get(name),
         limits=record.limits.get(name, {}),
     )
 

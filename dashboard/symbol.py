@@ -1,24 +1,29 @@
-"""One symbol: its bars as the market has them, and every account's fills among them."""
+"""One symbol: its bars as the market has them, what the company did, and every account's fills among them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 import plotly.graph_objects as go
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from dashboard import charts
-from dashboard.queries import TRADES, of
+from dashboard.queries import FILLS, TRADES, of
 from dashboard.view import Trade
 from database import Store
 from market import Market
 from store import tables
+from values.clock import exchange_day_begins
 from values.errors import Refused, StoreUnusable, VenueUnavailable
 from values.instrument import normalise_symbol
+from values.money import plain
 from values.quote import Bar, Interval
 
 BARS_SHOWN = 300
 FILLS_SHOWN = 2_000
+MARKS_SHOWN = 50
 SYMBOLS_OFFERED = 2_000
 
 
@@ -39,9 +44,30 @@ def symbol_chart(
             return None
         with store.read() as connection:
             trades = _fills(connection, name, bars)
+            marks = _marks(connection, name, bars)
     except (Refused, VenueUnavailable, StoreUnusable):
         return None
-    return charts.symbol(name, bars, trades, titles)
+    return charts.symbol(name, bars, trades, titles, marks)
+
+
+def _marks(connection: Connection, symbol: str, bars: tuple[Bar, ...]) -> list[tuple[datetime, str]]:
+    """What the company did among the bars: fills before a split were of other units, as their price says."""
+    table = tables.corporate_actions
+    told = connection.execute(
+        select(table)
+        .where((table.c.symbol == symbol) | (table.c.to_symbol == symbol), table.c.ex_date >= bars[0].start.date())
+        .order_by(table.c.ex_date)
+        .limit(MARKS_SHOWN)
+    )
+    return [(exchange_day_begins(row.ex_date), _word(row)) for row in told]
+
+
+def _word(row: Row[Any]) -> str:
+    if row.kind == "split":
+        return f"split {plain(row.units_after)} for {plain(row.units_before)}"
+    if row.kind == "dividend":
+        return f"dividend {plain(row.usd_per_unit)}"
+    return f"{row.symbol} is now {row.to_symbol}" if row.kind == "rename" else "delisted"
 
 
 def _fills(connection: Connection, symbol: str, bars: tuple[Bar, ...]) -> list[Trade]:
@@ -51,7 +77,12 @@ def _fills(connection: Connection, symbol: str, bars: tuple[Bar, ...]) -> list[T
     found: list[Trade] = []
     for account in accounts:
         query = (
-            TRADES.where(table.account == account, table.market_time >= bars[0].start, table.symbol == symbol)
+            TRADES.where(
+                table.account == account,
+                table.market_time >= bars[0].start,
+                table.symbol == symbol,
+                table.kind.in_(FILLS),
+            )
             .order_by(table.market_time.desc())
             .limit(FILLS_SHOWN)
         )

@@ -12,6 +12,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+COLUMNS_MAX = 40
+"""Accounts that have a column of their own; beyond, a page is nothing that a browser or a reader takes in."""
+
 Role = Literal["trader", "client", "baseline"]
 Badge = Literal["LIVE", "DELAYED", "END OF DAY", "REPLAY", "SIMULATED", "STALE"]
 
@@ -110,6 +113,15 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class StrategyChange:
+    """When an account got its strategy, and who gave it: floor, client, operator; in a session, the trader itself."""
+
+    actor: str
+    session_id: str | None
+    market_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AccountView:
     """Everything that is shown of one account. Sequences are newest first, but for `points`, oldest first."""
 
@@ -144,6 +156,7 @@ class AccountView:
     transactions: Sequence[Trade]
     decisions: Sequence[Decision]
     strategy: str
+    strategy_change: StrategyChange | None
     limits: Mapping[str, str | None]
 
     @property
@@ -167,7 +180,7 @@ class Notification:
     account: str
     title: str
     message: str
-    state: str  # pending, sent, partly_sent, failed, no_target, refused
+    state: str  # held, pending, sent, partly_sent, failed, merged, no_target, refused
     reason: str
     wall_time: datetime
 
@@ -202,6 +215,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class PartLine:
+    """What of the floor is real, as it was when the floor last started."""
+
+    name: str
+    state: str  # real, recorded, simulated, off
+    why: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The floor as a whole. `broken` says in a sentence why the store can't be read; the rest is then the last read."""
 
@@ -211,8 +234,16 @@ class View:
     notifications: Sequence[Notification]
     health: Health
     symbols: Sequence[str]  # that some account has traded
+    parts: Sequence[PartLine] = ()
     broken: str | None = None
 
     @property
     def traders(self) -> Sequence[AccountView]:
-        return sorted((each for each in self.accounts if each.role != "baseline"), key=lambda each: each.name)
+        """The floor's traders, then clients' accounts, by name."""
+        found = (each for each in self.accounts if each.role != "baseline")
+        return sorted(found, key=lambda each: (each.role != "trader", each.name))
+
+    @property
+    def columns(self) -> Sequence[AccountView]:
+        """Those that have a column of their own; the standings have all."""
+        return self.traders[:COLUMNS_MAX]

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from accounts import Account, open_account
 from database import Store, read_account
+from ledger.corporate_actions import look
 from ledger.valuation import quotes_for, valuate
 from market import Market
 from store import tables
@@ -84,16 +85,19 @@ def _run_equal_weight(store: Store, market: Market) -> list[str]:
         return []
     account = Account(store, market, EQUAL_WEIGHT, "baseline")
     tradable = [each.symbol for each in market.venue.instruments() if market.venue.session(now, each.symbol).is_open]
-    quotes = {symbol: quote for symbol, quote in quotes_for(market, tradable).items() if not quote.stale}
+    quotes = {symbol: quote for symbol, quote in quotes_for(store, market, tradable).items() if not quote.stale}
+    try:
+        sentences = look(store, market, tuple(quotes))  # of all at once, before each order asks for its own
+    except VenueUnavailable as error:
+        return [f"{EQUAL_WEIGHT} waits until it is known what was split: {error}"]
     valuation = valuate(store, market, EQUAL_WEIGHT)
     if not quotes or valuation.value is None:
-        return []
+        return sentences
     share = valuation.value / len(quotes)
     changes = []
     for symbol, quote in quotes.items():
         held = valuation.book.held(symbol).quantity
         changes.append((share - notional(quote.price, held), symbol, quote.price))
-    sentences = []
     for difference, symbol, price in sorted(changes):  # sales first, so that there is cash for the buys
         if abs(difference) < valuation.value * _BAND:
             continue
@@ -111,7 +115,7 @@ def _last_trade_month(store: Store, name: str) -> tuple[int, int] | None:
     with store.read() as connection:
         last = connection.execute(
             select(table.market_time)
-            .where(table.account == name, table.kind != "deposit")
+            .where(table.account == name, table.kind.in_(("buy", "sell")))
             .order_by(table.id.desc())
             .limit(1)
         ).scalar_one_or_none()

@@ -1,13 +1,15 @@
 """One order, one fill: checked against quotes taken before the write lock, booked under it, once.
 
-No price is asked for while the store is locked. When another process has meanwhile bought a symbol that there is no
-quote for, the order goes round again, at most five times. Margin and short sales are not modelled.
+In a live market nothing is traded before the books know what companies did to their shares. No price is asked for
+while the store is locked. When another process has meanwhile bought a symbol that there is no quote for, or the day
+has turned, the order goes round again, at most five times. Margin and short sales are not modelled.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,13 +17,15 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from database import Actor, Store, insert_log, no_earlier
 from ledger.book import Book, read_book
+from ledger.corporate_actions import look
 from ledger.day import halt_reason
 from ledger.limits import Limits, Purchase, check_purchase, check_trade_count, read_limits
 from ledger.texts import check_rationale
+from ledger.units import check_tradable, check_units, delisted_quotes, in_todays_units, not_looked_at
 from market import Market
 from store import tables
-from values.errors import Refused, VenueUnavailable, shown
-from values.instrument import FRACTION, Instrument, parse_quantity
+from values.errors import Refused, UnknownSymbol, VenueUnavailable, shown
+from values.instrument import FRACTION, Instrument, normalise_symbol, parse_quantity
 from values.log import LogRow
 from values.money import Side, fill_price, notional, plain, share_of_cost, usd
 from values.quote import Quote
@@ -92,17 +96,19 @@ def place(store: Store, market: Market, order: Order) -> Fill:
     if order.key is not None and not _KEY.fullmatch(order.key):
         raise Refused("bad_order_key", f"the order key is {shown(order.key)}; expected 1 to 80 printable characters")
     check_rationale(order.rationale)
-    instrument = market.instrument(order.symbol)
+    instrument = _instrument(store, market, order)
     with store.read() as connection:
         book = read_book(connection, order.account)
         step = FRACTION if book.account.kind == "baseline" else instrument.step
         quantity = parse_quantity(order.quantity, instrument.symbol, step)
         earlier = _earlier_fill(connection, order, instrument.symbol, quantity, book)
+        lasting = delisted_quotes(connection, market, tuple(book.holdings))
     if earlier is not None:
         return earlier
     quotes: dict[str, Quote] = {}
     for _ in range(ROUNDS_MAX):
-        quotes |= _quotes(market, instrument, book, order.side)  # of what was sold meanwhile, the price is still known
+        # of what was sold meanwhile, the price is still known
+        quotes |= _quotes(market, instrument, book, order.side, lasting)
         checked = _Checked(order, instrument, step, quantity, quotes)
         with store.write() as connection:
             outcome = _book(connection, market, checked)
@@ -110,13 +116,53 @@ def place(store: Store, market: Market, order: Order) -> Fill:
             return outcome
         if isinstance(outcome, Refused):
             raise outcome
+        _instrument(store, market, order)
         with store.read() as connection:
             book = read_book(connection, order.account)
+            lasting = delisted_quotes(connection, market, tuple(book.holdings))
     raise Refused("busy", f"{order.account}'s holdings kept changing under this order; nothing was traded, try again")
 
 
-def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> dict[str, Quote]:
-    """The traded symbol's quote, which must be fit to trade on, and the others' as far as there are any."""
+def _instrument(store: Store, market: Market, order: Order) -> Instrument:
+    """What is to be traded, once all that companies did to it, and to what the account holds, is in the books.
+
+    Raises Refused: `no_price` where nobody can say what they did, for buys and sales alike, because a split would
+    make every unit another; `renamed` and `delisted`.
+    """
+    if not market.has_corporate_actions:
+        return market.instrument(order.symbol)
+    symbol = normalise_symbol(order.symbol)
+    with store.read() as connection:
+        concerned = set(read_book(connection, order.account).holdings)
+    instrument = unknown = None
+    try:
+        instrument = market.instrument(symbol)
+        concerned.add(symbol)
+    except UnknownSymbol as error:  # perhaps no longer
+        unknown = error
+    try:
+        look(store, market, concerned)
+    except VenueUnavailable as error:
+        raise Refused(
+            "no_price",
+            f"whether {symbol} or a holding was split today is not known ({error}), so no unit of it has a sure price; "
+            "nothing was traded",
+        ) from error
+    with store.read() as connection:
+        check_tradable(connection, market, symbol, read_book(connection, order.account).held(symbol).quantity)
+    if instrument is None:
+        assert unknown is not None
+        raise unknown
+    return instrument
+
+
+def _quotes(
+    market: Market, instrument: Instrument, book: Book, side: Side, lasting: Mapping[str, Quote]
+) -> dict[str, Quote]:
+    """The traded symbol's quote, which must be fit to trade on, and the others' as far as there are any.
+
+    `lasting` are the last prices known of what was delisted.
+    """
     symbol, now = instrument.symbol, market.clock.now()
     session = market.venue.session(now, symbol)
     if market.minds_closed and not session.is_open:
@@ -132,7 +178,7 @@ def _quotes(market: Market, instrument: Instrument, book: Book, side: Side) -> d
         )
     if fill_price(quote.price, side) <= 0:
         raise Refused("price_too_small", f"{symbol} at {plain(quote.price)} is worth nothing after the spread")
-    quotes = {symbol: quote}
+    quotes = {**lasting, symbol: quote}
     for held in book.holdings:
         if held not in quotes:
             try:
@@ -153,10 +199,15 @@ def _book(connection: Connection, market: Market, checked: _Checked) -> Fill | R
         earlier = _earlier_fill(connection, order, symbol, checked.quantity, book)
         if earlier is not None:
             return earlier
+        now = no_earlier(connection, market.clock.now())
         if order.side == "buy" and book.unpriced(checked.quotes):
             return _GoRound()
-        now = no_earlier(connection, market.clock.now())
-        _judge(connection, checked, book, now)
+        if not_looked_at(connection, market, {symbol, *book.holdings}, now):
+            return _GoRound()
+        check_tradable(connection, market, symbol, book.held(symbol).quantity)
+        check_units(connection, market, checked.quotes[symbol])
+        quotes = in_todays_units(connection, market, checked.quotes, tuple(checked.quotes), now)
+        _judge(connection, replace(checked, quotes=quotes), book, now)
     except Refused as refusal:
         return refusal
     return _write(connection, checked, book, now, market.clock.wall())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from sqlalchemy import Connection, Row, select
 
 from ledger.book import read_book
+from ledger.booking import KIND, book_action, changes_since, told_actions
 from store import tables
+from values.corporate_action import CorporateAction, Dividend, Rename, Split
+from values.instrument import FRACTION, WHOLE
 from values.money import ZERO, fill_price, notional, plain, share_of_cost
 
 
@@ -28,6 +32,9 @@ class Difference:
 
 @dataclass(slots=True)
 class _Recomputed:
+    connection: Connection
+    step: Decimal
+    actions: Mapping[tuple[str, date, str], tuple[CorporateAction, Decimal | None]]
     cash: Decimal = ZERO
     realised: Decimal = ZERO
     deposited: Decimal = ZERO
@@ -43,6 +50,9 @@ class _Recomputed:
         if row.kind == "deposit":
             amount = row.amount
             self.deposited += amount
+        elif row.kind in _ACTION_KINDS:
+            if not malformed:
+                amount, realised = yield from self._act(row, held, label)
         elif not malformed:
             price = fill_price(row.quote_price, row.kind)
             if row.price != price:
@@ -70,15 +80,62 @@ class _Recomputed:
             if found != expected:
                 yield f"the {what} of {label}", plain(found), plain(expected)
 
+    def _act(
+        self, row: Row[tuple[object, ...]], held: dict[str, tuple[Decimal, Decimal]], label: str
+    ) -> Generator[tuple[str, str, str], None, tuple[Decimal, Decimal]]:
+        """Book one corporate action anew; what it adds to cash and to the realised profit."""
+        action, price = self.actions.get((row.symbol, row.ex_date, row.kind), (None, None))
+        if action is None:
+            yield f"the {row.kind} of {label}", f"of {row.symbol} on {row.ex_date}", "one that the venue told of"
+            return ZERO, ZERO
+        quantity, cost = held.get(row.symbol, (ZERO, ZERO))
+        of_record = quantity
+        if isinstance(action, Split | Dividend):
+            since = changes_since(self.connection, row.symbol, row.ex_date, row.account, row.id)
+            of_record = quantity - since.get(row.account, ZERO)
+        booked = book_action(action, of_record, quantity, cost, self.step, price)
+        for what, found, expected in (
+            ("quantity", row.quantity, of_record),
+            ("price", row.price, booked.price),
+            ("units", row.units_change, booked.units_change),
+            ("new symbol", row.to_symbol, action.to_symbol if isinstance(action, Rename) else None),
+        ):
+            if found != expected:
+                yield f"the {what} of {label}", _text(found), _text(expected)
+        if isinstance(action, Rename):
+            there, paid = held.get(action.to_symbol, (ZERO, ZERO))
+            held.pop(row.symbol, None)
+            held[action.to_symbol] = (there + quantity, paid + cost)
+        elif booked.quantity:
+            held[row.symbol] = (booked.quantity, booked.cost)
+        else:
+            held.pop(row.symbol, None)
+        return booked.amount, booked.realised
 
+
+def _text(value: object) -> str:
+    return "nothing" if value is None else plain(value) if isinstance(value, Decimal) else str(value)
+
+
+_ACTION_KINDS = frozenset(KIND.values())
+_KINDS = ("deposit", "buy", "sell", *KIND.values())
+_OF_AN_ACTION = ("ex_date", "units_change", "to_symbol")
 _OF_A_TRADE = ("symbol", "quantity", "price", "quote_price", "quote_as_of", "quote_seen_at", "source")
 
 
 def _malformed(row: Row[tuple[object, ...]]) -> Iterator[tuple[str, str, str]]:
     """What a row of its kind may not have, or lacks."""
-    if row.kind not in ("deposit", "buy", "sell"):
-        yield "kind", str(row.kind), "deposit, buy or sell"
+    if row.kind not in _KINDS:
+        yield "kind", str(row.kind), f"one of {', '.join(_KINDS)}"
         return
+    if row.kind in _ACTION_KINDS:
+        for column in ("symbol", "quantity", "ex_date"):
+            if getattr(row, column) is None:
+                yield column.replace("_", " "), "nothing", "what the company's action concerns"
+        return
+    for column in _OF_AN_ACTION:
+        if (value := getattr(row, column)) is not None:
+            yield column.replace("_", " "), str(value), "nothing"
     for column in _OF_A_TRADE:
         value = getattr(row, column)
         if row.kind == "deposit" and value is not None:
@@ -90,7 +147,7 @@ def _malformed(row: Row[tuple[object, ...]]) -> Iterator[tuple[str, str, str]]:
 def reconcile_account(connection: Connection, name: str) -> Iterator[Difference]:
     """Every difference between the account's state and its record, within the caller's transaction."""
     book = read_book(connection, name)
-    made = _Recomputed()
+    made = _Recomputed(connection, FRACTION if book.account.kind == "baseline" else WHOLE, told_actions(connection))
     held: dict[str, tuple[Decimal, Decimal]] = {}
     table = tables.transactions.c
     record = connection.execution_options(yield_per=1_000).execute(

@@ -43,7 +43,7 @@ class Position(BaseModel):
 
 class Transaction(BaseModel):
     id: int
-    kind: str = Field(description="deposit, buy or sell")
+    kind: str = Field(description="deposit, buy, sell, split, dividend, rename or delisting")
     symbol: str | None
     quantity: str | None
     price: str | None = Field(description="USD a unit that was paid or received, spread included")
@@ -102,7 +102,7 @@ def report(store: Store, market: Market, name: str) -> AccountReport:
             .order_by(values.market_time.desc(), values.id.desc())
             .limit(VALUES_SHOWN)
         ).all()
-    valuation = Valuation(book, quotes_for(market, tuple(book.holdings)))
+    valuation = Valuation(book, quotes_for(store, market, tuple(book.holdings)))
     value, account = valuation.value, book.account
     held = sum((holding.cost for holding in book.holdings.values()), ZERO)
     return AccountReport(

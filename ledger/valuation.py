@@ -15,6 +15,7 @@ from database import Store
 from ledger.book import Book, read_book
 from ledger.day import halt_reason
 from ledger.limits import read_limits
+from ledger.units import in_todays_units, not_looked_at
 from market import Market
 from store import tables
 from values.errors import Refused, VenueUnavailable
@@ -37,8 +38,11 @@ class Valuation:
         return any(self.quotes[symbol].stale for symbol in self.book.holdings if symbol in self.quotes)
 
 
-def quotes_for(market: Market, symbols: Sequence[str]) -> dict[str, Quote]:
-    """The quotes that there are for `symbols`, all of one moment; one without a price is left out."""
+def quotes_for(store: Store, market: Market, symbols: Sequence[str]) -> dict[str, Quote]:
+    """The quotes that there are for `symbols`, all of one moment, for a unit of today; one without a price is left out.
+
+    A price whose units are not known yet is stale.
+    """
     quotes = {}
     now = market.clock.now()
     for symbol in symbols:
@@ -46,29 +50,37 @@ def quotes_for(market: Market, symbols: Sequence[str]) -> dict[str, Quote]:
             quotes[symbol] = market.venue.quote(symbol, now)
         except (VenueUnavailable, Refused):
             continue
-    return quotes
+    if not market.has_corporate_actions:
+        return quotes
+    with store.read() as connection:
+        return in_todays_units(connection, market, quotes, symbols, now)
 
 
 def valuate(store: Store, market: Market, name: str) -> Valuation:
     """Raises Refused `unknown_account`."""
     with store.read() as connection:
         book = read_book(connection, name)
-    return Valuation(book, quotes_for(market, tuple(book.holdings)))
+    return Valuation(book, quotes_for(store, market, tuple(book.holdings)))
 
 
 def record_values(store: Store, market: Market, cycle: int | None) -> dict[str, Valuation]:
-    """Write down what every account is worth now, and halt those whose day's loss asks for it."""
+    """Write down what every account is worth now, and halt those whose day's loss asks for it.
+
+    Of an account that holds what may have been split since the books last knew, nothing is written.
+    """
     with store.read() as connection:
         names = connection.execute(select(tables.accounts.c.name).order_by(tables.accounts.c.name)).scalars().all()
         books = {name: read_book(connection, name) for name in names}
-    quotes = quotes_for(market, sorted({symbol for book in books.values() for symbol in book.holdings}))
+    held = sorted({symbol for book in books.values() for symbol in book.holdings})
+    quotes = quotes_for(store, market, held)
     now, wall = market.clock.now(), market.clock.wall()
     valuations: dict[str, Valuation] = {}
     with store.write() as connection:
+        unsure = not_looked_at(connection, market, held, now)
         for name in names:
             book = read_book(connection, name, lock=True)
             valuations[name] = valuation = Valuation(book, quotes)
-            if (value := valuation.value) is None:
+            if (value := valuation.value) is None or not unsure.isdisjoint(book.holdings):
                 continue
             if book.account.state != "halted" and book.account.kind != "baseline":
                 halt_reason(connection, book, read_limits(connection, name), value, now)

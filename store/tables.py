@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from store.columns import Moment, RowId, Words, cash, name, price, quantity
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -81,7 +81,7 @@ transactions = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("account", name(32), ForeignKey("accounts.name"), nullable=False),
-    Column("kind", String(16), nullable=False),  # deposit, buy, sell
+    Column("kind", String(16), nullable=False),  # deposit, buy, sell, or a corporate action's
     Column("symbol", name(18)),
     Column("quantity", quantity()),
     Column("price", price()),  # what the fill paid or got for one unit
@@ -95,11 +95,15 @@ transactions = Table(
     Column("rationale", Words, nullable=False),
     Column("order_key", String(80)),
     Column("session_id", String(64)),
-    Column("actor", String(16), nullable=False),  # floor, client, operator, baseline
+    Column("actor", String(16), nullable=False),  # floor, client, operator, baseline, market
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+    Column("ex_date", Date),  # of a corporate action; `quantity` is then what was held when that day began
+    Column("units_change", quantity()),  # what a split or a rename changed the holding of `symbol` by
+    Column("to_symbol", name(18)),  # where a rename moved it
     UniqueConstraint("account", "order_key"),
-    CheckConstraint("kind in ('deposit', 'buy', 'sell')", name="kind"),
+    UniqueConstraint("account", "symbol", "ex_date", "kind"),
+    CheckConstraint("kind in ('deposit', 'buy', 'sell', 'split', 'dividend', 'rename', 'delisting')", name="kind"),
     CheckConstraint("quantity > 0", name="quantity_positive"),
     CheckConstraint("price > 0", name="price_positive"),
     Index(None, "account", "id"),
@@ -116,6 +120,36 @@ holdings = Table(
     Column("quantity", quantity(), nullable=False),
     Column("cost", cash(), nullable=False),  # what the units held cost, spread included
     CheckConstraint("quantity > 0", name="quantity_positive"),
+)
+
+# What companies did to their shares, as the venue told it: each was applied to every account that it concerns.
+corporate_actions = Table(
+    "corporate_actions",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("symbol", name(18), nullable=False),
+    Column("ex_date", Date, nullable=False),
+    Column("kind", String(16), nullable=False),  # split, dividend, rename, delisting
+    Column("units_before", quantity()),
+    Column("units_after", quantity()),
+    Column("usd_per_unit", price()),
+    Column("to_symbol", name(18)),
+    Column("price", price()),  # USD for a unit after it: pays a split's fractions, values what is delisted
+    Column("price_as_of", Moment),
+    Column("price_source", String(16)),
+    Column("market_time", Moment, nullable=False),
+    Column("wall_time", Moment, nullable=False),
+    UniqueConstraint("symbol", "ex_date", "kind"),
+    CheckConstraint("kind in ('split', 'dividend', 'rename', 'delisting')", name="kind"),
+    sqlite_autoincrement=True,
+)
+
+# Up to which day of the exchange the corporate actions of a symbol are known and applied.
+action_days = Table(
+    "action_days",
+    metadata,
+    Column("symbol", name(18), primary_key=True),
+    Column("day", Date, nullable=False),
 )
 
 portfolio_values = Table(
@@ -274,6 +308,29 @@ market_cache = Table(
     Column("wall_time", Moment, nullable=False),
 )
 
+# Who asks a market's vendor for what, so that no two processes ask the same at once; gone when it is answered.
+market_flights = Table(
+    "market_flights",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("what", String(120), nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("waiting", Boolean, nullable=False),  # for a request's turn; otherwise it has one, or is between two
+    Column("alive_until", Moment, nullable=False),  # beyond it, its process is taken for dead
+    UniqueConstraint("what"),
+    sqlite_autoincrement=True,
+)
+
+# Requests of the vendor's limit that are in use: each takes `weight` of them until `free_at`.
+market_slots = Table(
+    "market_slots",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("free_at", Moment, nullable=False),
+    Column("weight", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 notifications = Table(
     "notifications",
     metadata,
@@ -286,8 +343,34 @@ notifications = Table(
     Column("session_id", String(64)),
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+    Column("event", String(16)),  # null: a sender's own words
+    Column("about", String(120)),  # what the floor tells of, each once
+    Column("due_at", Moment),  # wall time at which a held one is to be sent, or was
+    Column("carried_by", RowId),  # the message that it went out in
     Index(None, "account", "id"),
+    Index(None, "state", "due_at"),
+    Index(None, "about", unique=True),
     sqlite_autoincrement=True,
+)
+
+# How far the floor has read what it tells of: a row's id, or an account's state.
+bookmarks = Table(
+    "bookmarks",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("reached", Words, nullable=False),
+)
+
+# What of the floor is real, as it was when it last started.
+parts = Table(
+    "parts",
+    metadata,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("name", Words, nullable=False),
+    Column("state", String(16), nullable=False),  # real, recorded, simulated, off
+    Column("why", Words, nullable=False),
+    Column("change", Words, nullable=False),
+    Column("wall_time", Moment, nullable=False),
 )
 
 # What the owner asked for, each request a row; `account` null is the whole floor.

@@ -139,6 +139,22 @@ def floor_run(folder: Path, *arguments: str, **settings: str) -> str:
     return address
 
 
+@contextlib.contextmanager
+def running_floor(database_url: str) -> Iterator[None]:
+    """`trading-floor run` on this store until the block ends, from the moment at which it has begun."""
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
+    more = {"DATABASE_URL": database_url, "RUN_EVEN_WHEN_MARKET_IS_CLOSED": "true"}
+    command = [sys.executable, str(PROJECT / "trading_floor.py"), "run"]
+    with subprocess.Popen(command, env=kept | more, stdout=subprocess.PIPE, text=True, cwd="/") as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), f"the floor ended with {process.wait(START_S)}"
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(END_S)
+
+
 def freeze(store: Store) -> None:
     """Market time stands still, so that a price asked for twice is the same price."""
     moment, later = store.clock().now(), datetime.now(UTC) + timedelta(days=3650)
@@ -150,7 +166,7 @@ def freeze(store: Store) -> None:
 
 def overflow(page: Page) -> list[str]:
     """What stands beyond the window's edge, none when the page does not scroll sideways."""
-    page.locator("#floor .js-plotly-plot .main-svg").first.wait_for()
+    page.locator("#floor [data-chart=equity] .main-svg").first.wait_for()
     found: list[str] = page.evaluate(
         """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
           [...document.querySelectorAll("#floor *")].filter(each => each.getBoundingClientRect().right > innerWidth)

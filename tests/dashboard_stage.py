@@ -35,8 +35,8 @@ from values.money import ZERO, notional
 
 NAMES = ("warren", "george", "mine", CASH)
 HOUSE = House(load_personas(), timedelta(hours=1), Decimal("0.50"))
-WHOLE = ("header", "leaderboard", "equity", "drawdown", "notifications", "health")
-OF_ACCOUNT = ("top", "log", "holdings", "trades", "decisions", "value")
+WHOLE = ("header", "leaderboard", "columns", "equity", "drawdown", "notifications", "health", "parts")
+OF_ACCOUNT = ("top", "strategy", "log", "holdings", "trades", "decisions", "value")
 
 
 @dataclass

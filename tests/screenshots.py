@@ -1,4 +1,6 @@
-"""`make screenshots`: a floor on a fixed seed, and its page in light, in dark and on a phone, in docs/screenshots.
+"""`make screenshots`: a floor on a fixed seed that runs, and its page in light, in dark and on a phone.
+
+The pictures stand in docs/screenshots; each is taken while the owner's "run now" is being done.
 
 `python -m tests.screenshots CYCLES` runs another number of cycles.
 """
@@ -11,8 +13,9 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-from market import open_store
-from tests.browser import Visit, chromium, dashboard, floor_run
+from ledger.controls import ask
+from market import open_market, open_store
+from tests.browser import Visit, chromium, dashboard, floor_run, running_floor
 from values.settings import PROJECT, MarketSettings, load
 
 FOLDER = PROJECT / "docs" / "screenshots"
@@ -37,7 +40,14 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         address = run_cycles(Path(folder), cycles)
-        with dashboard(address) as page, chromium() as browser:
+        settings = load(MarketSettings, database_url=address)
+        with (
+            running_floor(address),
+            dashboard(address) as page,
+            chromium() as browser,
+            closing(open_store(settings)) as store,
+        ):
+            market = open_market(store, settings)
             state = page.log_in(browser)
             for name, (scheme, width, height) in SHOTS.items():
                 context = browser.new_context(
@@ -50,8 +60,10 @@ def main() -> None:
                 )
                 visit = Visit(context.new_page())
                 visit.page.goto(page.address)
-                visit.page.locator("#floor .js-plotly-plot .scatterlayer .trace").first.wait_for(state="attached")
+                visit.page.locator('[data-chart="drawdown"] .scatterlayer .trace').first.wait_for(state="attached")
                 visit.page.wait_for_load_state("load")
+                ask(store, market, "run", None)
+                visit.page.locator(".strip .open", has_text="running:").wait_for()
                 target = FOLDER / f"{name}.png"
                 visit.page.screenshot(path=target, animations="disabled")
                 context.close()

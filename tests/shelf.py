@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from values.corporate_action import CorporateAction
 from values.errors import Refused, UnknownSymbol, VenueUnavailable
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
@@ -40,6 +42,9 @@ class ShelfVenue:
     name = "replay"
 
     def __init__(self) -> None:
+        self.actions: list[CorporateAction] | None = []  # None: nobody can say
+        self.asked: list[tuple[tuple[str, ...], date, date]] = []
+        self.as_of: dict[str, datetime] = {}  # of prices that are older than now
         self.prices: dict[str, Decimal] = {
             "AAPL": Decimal("200"),
             "BRK.B": Decimal("480.25"),
@@ -64,11 +69,20 @@ class ShelfVenue:
         self.instrument(symbol)
         if symbol not in self.prices:
             raise VenueUnavailable(f"the shelf has no price of {symbol}")
-        return Quote(symbol, self.prices[symbol], now, now, "replay", timedelta(0), symbol in self.stale)
+        return Quote(
+            symbol, self.prices[symbol], self.as_of.get(symbol, now), now, "replay", timedelta(0), symbol in self.stale
+        )
 
     def bars(self, symbol: str, interval: Interval, count: int, now: datetime) -> tuple[Bar, ...]:
         self.instrument(symbol)
         return ()
+
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        self.asked.append((tuple(sorted(symbols)), first, last))
+        if self.actions is None:
+            raise VenueUnavailable("the shelf does not know what companies did")
+        found = [each for each in self.actions if each.symbol in symbols and first <= each.ex_date <= last]
+        return tuple(sorted(found, key=lambda each: each.ex_date))
 
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         if symbol is None:

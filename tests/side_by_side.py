@@ -55,7 +55,7 @@ def migrate(url: str, migrations: str) -> object:
         upgrade(connection, Path(migrations))
         done.append(connection)
 
-    database.upgrade = counted  # type: ignore[attr-defined]
+    database.upgrade = counted  # type: ignore[attr-defined, assignment]
     Store(StoreAddress.parse(url, PROJECT), NewRun()).close()
     return bool(done)
 

@@ -26,6 +26,7 @@ from sqlalchemy import Row, Table, insert
 from accounts import Account, open_account
 from dashboard.health import SERVER_OF
 from database import Store, read_account, write_log
+from ledger.valuation import record_values
 from market import Market, open_market, open_store
 from personas import load_personas
 from store import tables
@@ -226,6 +227,11 @@ def test_each_traders_column_is_what_the_store_holds_to_the_cent(floor: Exhibit)
     page = floor.visit()
     for name in TRADERS:
         check_column(floor, page, name)
+    own = next(row for row in rows(floor.store, tables.accounts) if row.name == "warren")
+    card(page, "warren").locator("summary", has_text="Strategy").click()
+    told = card(page, "warren").locator("details")
+    assert own.strategy.strip() in (told.text_content() or "")
+    expect(told).to_contain_text(", by the floor")
 
 
 def check_column(floor: Exhibit, page: Page, name: str) -> None:
@@ -287,9 +293,9 @@ def test_messages_health_and_curves_are_what_the_store_holds(floor: Exhibit) -> 
     )
     told = {row[0]: int(row[1]) for row in cells(page, "servers")}
     assert told.items() >= {name: count for name, count in calls.items() if name in ("accounts", "market")}.items()
-    page.wait_for_selector("#floor .js-plotly-plot")
+    page.wait_for_selector("#floor [data-chart=equity].js-plotly-plot")
     curves = page.evaluate(
-        """() => document.querySelector("#floor .js-plotly-plot").data.map(
+        """() => document.querySelector("#floor [data-chart=equity]").data.map(
           (each) => [each.name, Array.from(each.customdata, Number)])"""
     )
     recorded = {
@@ -298,6 +304,48 @@ def test_messages_health_and_curves_are_what_the_store_holds(floor: Exhibit) -> 
     }
     assert all(recorded.values())
     assert dict(curves).items() >= recorded.items()
+    check_choices(floor, page)
+
+
+CHARTS = """() => {
+  const shown = ([from, to]) => Math.round((new Date(to) - new Date(from)) / 864e5);
+  const [equity, drawdown] = ["equity", "drawdown"].map((name) => document.querySelector(`[data-chart=${name}]`));
+  const warren = equity.data.find((each) => each.name === "Warren Patience");
+  return {
+    days: [equity, drawdown].map(({ _fullLayout: { xaxis } }) => xaxis.autorange ? null : shown(xaxis.range)),
+    last: Number(warren.y.at(-1)), points: warren.y.length, tick: equity._fullLayout.yaxis.tickprefix,
+    hidden: [equity, drawdown].map((one) => one.data.filter((each) => !each.visible).map((each) => each.name)),
+    pressed: [...document.querySelectorAll(".chart-tools [aria-pressed=true]")].map((each) => each.id)
+      .filter((each) => !each.startsWith("line-=")),  // the canary comes in with its first value
+  };
+}"""
+
+
+def check_choices(floor: Exhibit, page: Page) -> None:
+    """What the charts show is chosen from the keyboard, and stays so when a value comes in."""
+    everybody = page.evaluate(CHARTS)["pressed"][2:]
+    assert len(everybody) == 7
+    for button in ("range-7", "unit-usd", "line-Cash"):
+        page.locator(f"#{button}").focus()
+        page.keyboard.press("Enter" if button != "unit-usd" else "Space")
+    shown = page.evaluate(CHARTS)
+    kept = {
+        "days": [7, 7], "tick": "$", "hidden": [["Cash"], ["Cash"]],
+        "pressed": ["range-7", "unit-usd", *(each for each in everybody if each != "line-Cash")],
+    }  # fmt: skip
+    [first, *_] = of(floor, tables.portfolio_values, "warren")
+    assert shown == kept | {"last": pytest.approx(float(first.value)), "points": shown["points"]}
+    record_values(floor.store, floor.market, 2)
+    page.wait_for_function(f"() => ({CHARTS})().points > {shown['points']}", timeout=LIVE_MS)
+    [newest, *_] = of(floor, tables.portfolio_values, "warren")
+    assert page.evaluate(CHARTS) == kept | {"last": float(newest.value), "points": shown["points"] + 1}
+    page.evaluate(
+        "() => Plotly.relayout(document.querySelector('[data-chart=equity]'), {'xaxis.range': [0, 2 * 864e5]})"
+    )
+    page.wait_for_function(f"() => ({CHARTS})().days.join() === '2,2'", timeout=LIVE_MS)
+    assert "range-7" not in page.evaluate(CHARTS)["pressed"], "moved by hand"
+    page.locator("#range-all").press("Enter")
+    page.wait_for_function(f"() => ({CHARTS})().days.join() === ','", timeout=LIVE_MS)
 
 
 def test_a_trade_and_a_line_arrive_in_an_open_tab_and_keep_what_its_user_types(floor: Exhibit) -> None:
@@ -371,6 +419,10 @@ def test_controls_do_what_they_say_with_the_password_alone_and_each_is_on_record
     control(page, "resume-floor", SECRET, "cathie, george, ray, warren")
     expect(state).to_have_count(0)
     control(page, "strategy-ray", SECRET, "has a new strategy", strategy=STRATEGY)
+    own = card(page, "ray").locator("details")
+    own.locator("summary").click()
+    expect(own).to_contain_text(STRATEGY)
+    expect(own).to_contain_text(", by the owner")
     control(page, "run-ray", SECRET, "no floor runs")
     told = [(row.action, row.account, row.argument) for row in rows(floor.store, tables.controls)]
     assert told == [
@@ -392,6 +444,20 @@ def test_without_the_login_nothing_of_the_floor_is_shown(floor: Exhibit) -> None
     assert floor.visits[-1].serious_faults() == []
 
 
+def test_a_tab_whose_login_has_ended_goes_to_the_login(floor: Exhibit) -> None:
+    own = floor.page.log_in(floor.browser)
+    page = floor.visit(cookies=own)
+    with page.context.expect_page() as opened:
+        page.evaluate("() => window.open(location.href)")
+    other = opened.value
+    expect(other.locator("#floor .strip")).to_be_visible(timeout=LIVE_MS)
+    page.get_by_role("button", name="Log out").click()
+    for each in (page, other):
+        expect(each.get_by_label("Password")).to_be_visible(timeout=LIVE_MS)
+        assert each.url == f"{floor.page.address}login"
+        assert "Warren" not in each.content()
+
+
 @pytest.mark.parametrize("width", [390, 1440, 2560])
 def test_the_page_does_not_scroll_sideways(floor: Exhibit, width: int) -> None:
     page = floor.visit(viewport={"width": width, "height": 900})
@@ -405,7 +471,7 @@ def test_the_page_does_not_scroll_sideways(floor: Exhibit, width: int) -> None:
 def test_axe_finds_no_serious_fault(floor: Exhibit, scheme: str) -> None:
     page = floor.visit(color_scheme=scheme, reduced_motion="reduce")
     assert page.locator("body").evaluate("(each) => each.classList.contains('dark')") is (scheme == "dark")
-    expect(page.locator("#floor .js-plotly-plot .main-svg").first).to_be_visible()
+    expect(page.locator("#floor [data-chart=equity] .main-svg").first).to_be_visible(timeout=LIVE_MS)
     visit = floor.visits[-1]
     assert visit.serious_faults() == []
     page.locator("button.story:visible").first.click()
@@ -421,6 +487,8 @@ def test_the_keyboard_alone_reaches_everything(floor: Exhibit) -> None:
     page = floor.visit()
     count = page.evaluate(ALL_FOCUSABLE)
     assert count > 150
+    buttons_of_plotly = page.locator("#floor :is(.updatemenu-button, .rangeselector .button, .legendtoggle)")
+    assert buttons_of_plotly.evaluate_all("(all) => all.filter((each) => each.checkVisibility()).length") == 0
     for _ in range(count + 20):
         page.keyboard.press("Tab")
     assert page.evaluate(MISSED) == []
@@ -433,7 +501,8 @@ def test_the_keyboard_alone_opens_and_closes_a_story(floor: Exhibit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#dialog .facts").first).to_be_visible()
     floor.account("warren").buy_shares("BTC-USD", "0.001", "while a story is read")
-    expect(card(page, "warren").locator("table").filter(has_text="while a story is read")).to_have_count(1)
+    table = card(page, "warren").locator("table").filter(has_text="while a story is read")
+    expect(table).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page.locator("#dialog")).not_to_be_visible()
     expect(story).to_be_focused()
@@ -466,7 +535,8 @@ def test_a_symbol_on_the_page_leads_to_its_chart_with_every_fill(floor: Exhibit)
     held = next(row for row in rows(floor.store, tables.holdings) if row.account == "warren")
     card(page, "warren").locator(f'button.symbol[data-symbol="{held.symbol}"]').click()
     chart = page.locator("#symbol-chart .js-plotly-plot")
-    expect(chart).to_be_visible()
+    drawn = "() => document.querySelector('#symbol-chart .js-plotly-plot')?.data[0]?.type === 'candlestick'"
+    page.wait_for_function(drawn, timeout=LIVE_MS)
     marks = chart.evaluate("(each) => each.data.slice(1).reduce((sum, trace) => sum + trace.x.length, 0)")
     fills = [row for row in rows(floor.store, tables.transactions) if row.symbol == held.symbol]
     assert marks == len(fills) > 0
@@ -483,6 +553,10 @@ def test_what_tries_to_be_more_than_text_is_text_on_the_page_and_in_the_csv(floo
     assert any(row[0].startswith(NAME) and MODEL in row[1] for row in cells(page, "leaderboard"))
     text = page.locator("#floor").inner_text()
     assert LINE in text
+    own = page.locator("section.card").filter(has=page.locator(f'[data-panel="trades:{NAME}"]'))
+    own.locator("summary", has_text="Strategy").click()
+    expect(own.locator("details .why")).to_have_text(STRATEGY)
+    expect(own.locator("details")).to_contain_text(", by the owner")
     assert "\u202e" not in text
     [story] = [row.id for row in of(floor, tables.transactions, NAME) if row.symbol == SYMBOL]
     page.locator(f"#story-{story}").click()
@@ -533,4 +607,13 @@ def test_an_empty_floor_explains_itself_and_a_broken_store_is_said_in_a_sentence
             expect(alert).to_have_count(0)
             open_account(store, market, "late")
             expect(page.locator('table[data-table="leaderboard"]')).to_contain_text("late")
+            open_account(store, market, "later", strategy="comes in while a tab is open")
+            record_values(store, market, 1)
+            for name in ("late", "later"):
+                expect(card(page, name).locator(".figures .big")).to_have_text("10,000.00")
+                expect(card(page, name).locator(".spark .single")).to_have_count(1)
+                expect(card(page, name).locator("[data-chart] .point")).to_have_count(1)
+            write_log(store, [LogRow("account", "late", "a word of its own", wall_now())])
+            expect(card(page, "late").locator(".log li")).to_contain_text(["a word of its own"])
+            expect(page.locator('[data-chart="equity"] .point')).to_have_count(2)
             page.context.close()

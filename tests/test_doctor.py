@@ -419,6 +419,7 @@ def settings_for(url: str) -> FloorSettings:
     return FloorSettings(
         model="ollama/qwen3", openai_api_key=secret, openai_base_url=f"{url}/v1", ollama_base_url=f"{url}/v1/",
         brave_api_key=secret, brave_base_url=url, pushover_user=secret, pushover_token=secret, pushover_base_url=url,
+        polygon_api_key=secret, polygon_plan="paid", polygon_base_url=url,
     )  # fmt: skip
 
 
@@ -426,6 +427,7 @@ GOOD = {
     "models": (200, '{"object":"list","data":[]}'),
     "search": (200, '{"type":"search","web":{"results":[]}}'),
     "validate": (200, '{"status":1,"devices":["phone"]}'),
+    "SPY": (200, '{"status":"DELAYED","request_id":"1","ticker":{}}'),
 }
 
 
@@ -436,6 +438,7 @@ async def test_online_asks_each_service_with_its_key_and_shows_none() -> None:
     asked = dict(served.asked)
     assert f"Bearer {CANARY}" in " ".join(text for path, text in served.asked if path == "/v1/models")
     assert CANARY in asked["/res/v1/web/search?q=market&count=1"]
+    assert f"Bearer {CANARY}" in asked["/v2/snapshot/locale/us/markets/stocks/tickers/SPY"]
     assert f"token={CANARY}&user={CANARY}" in asked["/1/users/validate.json"]
     assert CANARY not in str(found)
 
@@ -454,7 +457,7 @@ async def test_online_asks_each_service_with_its_key_and_shows_none() -> None:
     ids=["a wrong key", "too many", "a fault", "a redirect", "a portal", "a refusal", "silence"],
 )
 async def test_online_says_what_is_wrong_with_a_service(answer: tuple[int, str], state: str, text: str) -> None:
-    with services(models=answer, search=answer, validate=answer) as served:
+    with services(models=answer, search=answer, validate=answer, SPY=answer) as served:
         found = await ask_all(settings_for(served.url), deadline_s=0.2 if answer[0] == 0 else 10.0)
     assert len(found) == len(UPSTREAMS)
     for finding in found:

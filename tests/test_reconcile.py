@@ -212,7 +212,7 @@ def test_an_account_of_many_transactions_is_read_as_a_stream(store: Store, marke
             "INSERT INTO transactions SELECT id + n.i, account, kind, symbol, 1, price, -652, 0, "
             "cash_after - 652 * n.i - CASE WHEN n.i = 2500 THEN 1 ELSE 0 END, quote_price, quote_as_of, quote_seen_at, "
             "source, rationale, NULL, "
-            "session_id, actor, market_time, wall_time FROM t, n"
+            "session_id, actor, market_time, wall_time, NULL, NULL, NULL FROM t, n"
         )
         raw.execute("UPDATE accounts SET cash = cash - 652 * 2500")
         raw.execute("UPDATE holdings SET quantity = quantity + 2500, cost = cost + 652 * 2500")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
+
+_EXCHANGE_DAY_TURNS = timedelta(hours=5)
 
 
 class Clock(Protocol):
@@ -122,6 +124,17 @@ class FixedClock:
 def market_day(moment: datetime) -> date:
     """The trading day that a market time belongs to: its UTC date."""
     return moment.astimezone(UTC).date()
+
+
+def exchange_day(moment: datetime) -> date:
+    """The day of the American exchanges that a market time belongs to. It turns at 05:00 UTC: after the last
+    after-hours trade in New York (01:00 at the latest), before the first trade of the next day (08:00 at the earliest).
+    """
+    return (moment.astimezone(UTC) - _EXCHANGE_DAY_TURNS).date()
+
+
+def exchange_day_begins(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC) + _EXCHANGE_DAY_TURNS
 
 
 def iso(moment: datetime) -> str:

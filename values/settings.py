@@ -12,13 +12,13 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_valid
 from values.environment import PROJECT, Address, load
 from values.market_settings import MarketKind, MarketSettings, StoreSettings
 from values.model_settings import OPENAI_URL, ModelSettings
-from values.push_settings import PushSettings
+from values.push_settings import Event, Level, PushSettings
 from values.research_settings import SearchSettings
 
 __all__ = [
-    "OPENAI_URL", "PROJECT", "SETTINGS_CLASSES", "DashboardSettings", "FloorSettings", "MarketKind", "MarketSettings",
-    "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings", "StoreSettings", "is_loopback", "load",
-    "settings_table",
+    "OPENAI_URL", "PROJECT", "SETTINGS_CLASSES", "DashboardSettings", "Event", "FloorSettings", "Level", "MarketKind",
+    "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings", "StoreSettings",
+    "is_loopback", "load", "settings_table",
 ]  # fmt: skip
 
 
@@ -97,11 +97,6 @@ class FloorSettings(DashboardSettings, ModelSettings, PushSettings, SearchSettin
     )
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
-    )
-    polygon_api_key: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("polygon_api_key", "massive_api_key"),
-        description="reserved for live prices, which this version does not have; the floor says so in one line",
     )
     otel_exporter_otlp_endpoint: Address | None = Field(
         None, description="an OpenTelemetry collector (OTLP over HTTP) that gets every span too"

@@ -7,14 +7,15 @@ Outside a passage both are what they are over; a playback has no venue underneat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection
+from datetime import date, datetime
 from typing import TypeVar
 
 from pydantic import TypeAdapter
 
 from recording.recording import Differs, Recording
 from values.clock import Clock, iso, parse_time
+from values.corporate_action import CorporateAction
 from values.errors import Refused, UnknownSymbol, VenueUnavailable
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
@@ -25,11 +26,13 @@ _INSTRUMENT = TypeAdapter(Instrument)
 _INSTRUMENTS = TypeAdapter(tuple[Instrument, ...])
 _QUOTE = TypeAdapter(Quote)
 _BARS = TypeAdapter(tuple[Bar, ...])
+_ACTIONS = TypeAdapter(tuple[CorporateAction, ...])
 _SESSION = TypeAdapter(MarketSession)
 _UNRECORDED = {
     "session": {"is_open": False, "next_change": None, "note": "a run that was played back: it is over"},
     "instruments": [],
     "bars": [],
+    "actions": [],
 }
 """What is answered after a playback of what its run never asked."""
 
@@ -62,6 +65,10 @@ class RecordedVenue:
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         question = f"session {symbol or 'of any'}"
         return self._answer(question, _SESSION, lambda venue: venue.session(now, symbol))
+
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        question = f"actions of {' '.join(sorted(symbols))} from {first} to {last}"
+        return self._answer(question, _ACTIONS, lambda venue: venue.corporate_actions(symbols, first, last))
 
     def _newest(self, question: str) -> str:
         """What was last recorded of it, by whomever, a price as stale: nobody trades on it."""

@@ -8,13 +8,15 @@ taken as known beforehand, like an exchange's calendar; what they hold is not.
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime, timedelta
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from values.clock import iso
+from values.corporate_action import CorporateAction
 from values.errors import Refused, UnknownSymbol, VenueUnavailable, shown
 from values.instrument import Instrument, kind_of
 from values.money import exact
@@ -132,6 +134,9 @@ class ReplayVenue:
             return self._grouped(symbol, width, count, moment)
         rows = self._select(_LAST_BARS, symbol, moment - seconds, max(0, count))
         return tuple(_bar(row, row[1], row[1] + seconds) for row in reversed(rows))
+
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        return ()
 
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         """Open while a bar (of `symbol`) is running; the next change is the end of the bars that follow without a gap.

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterator
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from values.corporate_action import CorporateAction
 from values.errors import Refused, UnknownSymbol, VenueUnavailable, shown
 from values.instrument import Instrument, Kind
 from values.money import exact
@@ -164,6 +165,9 @@ class SimulatedVenue:
     def instrument(self, symbol: str) -> Instrument:
         """The instrument of a normalised symbol. Raises UnknownSymbol."""
         return self._listing(symbol).instrument
+
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        return ()
 
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         """Always open. Raises UnknownSymbol."""

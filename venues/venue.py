@@ -7,9 +7,11 @@ every process.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Collection
+from datetime import date, datetime
+from typing import Protocol, runtime_checkable
 
+from values.corporate_action import CorporateAction
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
 
@@ -26,7 +28,7 @@ class Venue(Protocol):
         """The instrument of a normalised symbol. Raises UnknownSymbol."""
 
     def quote(self, symbol: str, now: datetime) -> Quote:
-        """The last price at `now`; `as_of <= now`.
+        """The last price at `now`; `as_of <= now`, and for the units of that time: the ledger minds later splits.
 
         `stale` when older than the venue promises (a closed symbol of a replay shows its last complete close).
         Raises UnknownSymbol, or VenueUnavailable when there is no price to give.
@@ -38,5 +40,24 @@ class Venue(Protocol):
         Raises UnknownSymbol; Refused `bad_interval` for an interval finer than the venue's own.
         """
 
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        """What companies did to `symbols` with an ex-date from `first` to `last`, both included, oldest first.
+
+        Complete, or raises VenueUnavailable: what is not told is taken not to be. The dividends of one day are added
+        up by the caller. A simulated market and a replay have none, and are never asked.
+        """
+
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         """Whether `symbol`, or with None any instrument, trades at `now`. Raises UnknownSymbol."""
+
+
+@runtime_checkable
+class WideVenue(Venue, Protocol):
+    """A venue of a vendor that has more instruments than can be told at once: `instruments` are those that the floor
+    lists by itself, and each other one can be found, quoted and traded too."""
+
+    def search(self, query: str) -> tuple[Instrument, ...]:
+        """What the vendor finds for part of a symbol or name, in symbol order. Raises VenueUnavailable."""
+
+    def hours_note(self, now: datetime) -> str:
+        """What the vendor says of the hours where it differs from `session`, else empty."""

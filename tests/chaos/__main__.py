@@ -24,6 +24,7 @@ PROOFS: tuple[str, ...] = (
     "copies",
     "models",
     "injections",
+    "live",
     "canaries",
     "bad_inputs",
     "stdio",

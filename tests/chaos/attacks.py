@@ -273,4 +273,8 @@ envelope of `research`. A text can't close the envelope or the block that it sta
 | channel | who reads it | what it is | marked as data |
 |---|---|---|---|
 {channels}
+
+On a live market the names of listed shares are the vendor's words. They are kept to plain letters, digits and
+`.,&'()/+-` on one line of at most 60 characters (`plain_name` in `venues/polygon_reference.py`), and no other text of
+the vendor's reaches a trader unmarked: news come through the search server, errors are sentences of our own.
 """

@@ -87,7 +87,7 @@ def canaries(chance: random.Random) -> tuple[Canary, ...]:
     push = frozenset({"push"})
     return (
         Canary("OPENAI_API_KEY", model, (model,)),
-        Canary("POLYGON_API_KEY", prices, (prices,)),
+        Canary("POLYGON_API_KEY", prices, (prices,), frozenset({"market", "accounts", "search"})),
         Canary("BRAVE_API_KEY", search, (search,), frozenset({"search"})),
         Canary("PUSHOVER_USER", user, (user,), push),
         Canary("PUSHOVER_TOKEN", token, (token,), push),

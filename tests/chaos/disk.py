@@ -32,6 +32,7 @@ from tests.chaos.rooms import ROOMS, Room, filled, may_mount, on_small_disk
 from tests.chaos.state import Activity, faults_of, orders_of, state_of
 from tests.side_by_side import settings_of
 from tests.test_store_migration import chain, make_older
+from values.address import StoreAddress
 from values.errors import Refused, StoreUnusable
 from values.settings import PROJECT
 
@@ -177,7 +178,7 @@ def first_start(path: Path, room: Room, full: Full, pages: int) -> None:
 def migration(path: Path, room: Room, full: Full, pages: int) -> None:
     """The start on an older store, page by page until it is brought up to date."""
     steps = chain(path.with_name("chain"), MORE_TABLES)
-    make_older(path, steps)
+    make_older(StoreAddress.of_file(path), steps)
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute(DEPOSIT)
     before = _rows(path)

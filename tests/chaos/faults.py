@@ -10,10 +10,10 @@ import contextlib
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from unittest import mock
 
@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from database import Store
 from push.targets import Delivery
 from tests.chaos.machine import Died
+from values.corporate_action import CorporateAction
 from values.errors import VenueUnavailable
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
@@ -184,6 +185,9 @@ class TroubledVenue:
     def bars(self, symbol: str, interval: Interval, count: int, now: datetime) -> tuple[Bar, ...]:
         return self._venue.bars(symbol, interval, count, now)
 
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        return self._venue.corporate_actions(symbols, first, last)
+
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         return self._venue.session(now, symbol)
 
@@ -196,6 +200,6 @@ class TroubledCarrier:
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
 
-    def deliver(self, title: str, message: str) -> Sequence[Delivery]:
+    def deliver(self, title: str, message: str, *, is_silent: bool = False) -> Sequence[Delivery]:
         failed = self._faults.strikes("push fails")
         return [Delivery("telegraph", not failed, "no answer" if failed else "")]

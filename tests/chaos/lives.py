@@ -32,6 +32,7 @@ from memory import memory_path
 from memory.graph import MemoryGraph
 from model_clients.meter import Price
 from personas import Persona, load_personas
+from push.events import Announcer
 from push.outbox import Outbox
 from tests.chaos.faketime import FakeTime
 from tests.chaos.faults import HOST, Faults, Host, TroubledCarrier, TroubledVenue
@@ -42,6 +43,7 @@ from traders import SessionBounds, Trader
 from trading_floor import Floor, Tape
 from values.errors import StoreUnusable
 from values.log import LogRow
+from values.push_settings import DEFAULT_LEVELS
 from values.settings import PROJECT
 from venues.history import history_hash, import_history
 from venues.replay import ReplayVenue
@@ -149,7 +151,7 @@ class Life:
         backlog = 25 if run.faults.strikes("log falls behind") else 10_000
         tracer = LockstepTracer(self._log(store), queue_rows=backlog, pause=lambda _s: None, wall=run.fake.wall)
         stack.callback(tracer.close)
-        recorder = FloorRecorder(store, tracer, Outbox(store, TroubledCarrier(run.faults), market.clock))
+        recorder = FloorRecorder(store, tracer, Announcer(store, market.clock, DEFAULT_LEVELS, None, True))
         venue = ReplayVenue(run.history_path)
         stack.callback(venue.close)
         tape = Tape(venue.starts(), venue.end, PAUSE_S)

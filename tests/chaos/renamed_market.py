@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 from market import Market, open_market, open_store
 from market_server import build
+from values.corporate_action import CorporateAction
 from values.instrument import Instrument
 from values.quote import Bar, Interval, MarketSession, Quote
 from values.settings import MarketSettings, load
@@ -39,6 +41,9 @@ class RenamedVenue:
 
     def bars(self, symbol: str, interval: Interval, count: int, now: datetime) -> tuple[Bar, ...]:
         return self._venue.bars(symbol, interval, count, now)
+
+    def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
+        return self._venue.corporate_actions(symbols, first, last)
 
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         return self._venue.session(now, symbol)
