@@ -1,5 +1,5 @@
 # The floor's commands. `make floor` and `make test` set up all that they need.
-.PHONY: floor test setup lint types bench soak screenshots chaos chaos-long lock
+.PHONY: floor test setup lint types bench soak screenshots chaos chaos-long lock hours
 .DEFAULT_GOAL := floor
 
 PYTHON ?= python3
@@ -54,3 +54,7 @@ chaos-long: setup
 # After a change of dependencies in pyproject.toml: choose anew, with hashes and without naming a host.
 lock: setup
 	sh setup.sh lock
+
+# The table of the exchange's hours, to the end of the year after next.
+hours: setup
+	$(BIN)/python -W ignore -m tests.exchange_table

@@ -17,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import StatementError
 
 from store import tables
@@ -381,3 +381,13 @@ def read_market(store: Store, key: str) -> tuple[str, datetime] | None:
     with store.read() as connection:
         row = connection.execute(select(table.value, table.market_time).where(table.key == key)).one_or_none()
     return None if row is None else (row.value, row.market_time)
+
+
+def forget_market(store: Store, first: str, last: str) -> None:
+    """Drop the market answers whose keys are in [first, last), in the order of their letters."""
+    key = tables.market_cache.c.key
+    with store.read() as connection:
+        found = [each for each in connection.execute(select(key)).scalars() if first <= each < last]
+    if found:
+        with store.write() as connection:
+            connection.execute(delete(tables.market_cache).where(key.in_(found)))

@@ -6,6 +6,7 @@ time. It never invents a price and never answers for the future.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -17,7 +18,7 @@ from values.errors import BadSetting, Refused, StoreEmpty, StoreUnusable, shown
 from values.instrument import Instrument, Kind, normalise_symbol
 from values.quote import Bar, Interval, MarketSession, Quote
 from values.settings import MarketKind, MarketSettings
-from venues.venue import Venue
+from venues.venue import Venue, WideVenue
 
 LISTING_ROWS_MAX = 200
 BARS_MAX = 500
@@ -59,6 +60,21 @@ class Market:
         """USD for one unit of `symbol` now."""
         return self.quote(symbol).price
 
+    def get_all_share_prices_polygon_eod(self) -> dict[str, Decimal]:
+        """Every share's close of the newest trading day that the live market's plan has, USD by symbol.
+
+        Raises VenueUnavailable, and Refused `not_live` on another market.
+        """
+        from venues.polygon import PolygonVenue
+
+        if not isinstance(self.venue, PolygonVenue):
+            raise Refused("not_live", f"this is a {self.name} market; only a live one has all shares' closes")
+        return dict(self.venue.closes(self.clock.now()).all())
+
+    def hours_note(self) -> str:
+        """What a vendor says of the market's hours where it differs from what `session` tells; else empty."""
+        return self.venue.hours_note(self.clock.now()) if isinstance(self.venue, WideVenue) else ""
+
     def bars(self, symbol: str, interval: Interval, count: int) -> tuple[Bar, ...]:
         """The last `count` (1 to 500) bars that are complete now, oldest first."""
         if not 1 <= count <= BARS_MAX:
@@ -78,13 +94,21 @@ class Market:
         after = "" if cursor is None else normalise_symbol(cursor)
         found = [
             each
-            for each in self.venue.instruments()
+            for each in self._listed(wanted)
             if each.symbol > after
             and (wanted in each.symbol.casefold() or wanted in each.name.casefold())
             and kind in (None, each.kind)
             and field in (None, "", each.sector.casefold())
         ]
         return found[:limit], found[limit - 1].symbol if len(found) > limit else None
+
+    def _listed(self, query: str) -> Sequence[Instrument]:
+        """What may match, in symbol order; of a venue that lists more than it can tell at once, what it finds too."""
+        listed = self.venue.instruments()
+        if not query or not isinstance(self.venue, WideVenue):
+            return listed
+        known = {each.symbol: each for each in (*self.venue.search(query), *listed)}
+        return [known[symbol] for symbol in sorted(known)]
 
 
 def open_store(settings: MarketSettings) -> Store:
@@ -106,8 +130,8 @@ def open_store(settings: MarketSettings) -> Store:
 
 
 def open_market(store: Store, settings: MarketSettings) -> Market:
-    """The market of the store's run."""
-    return Market(_venue(store), store.clock(), minds_closed=not settings.run_even_when_market_is_closed)
+    """The market of the store's run. Raises BadSetting for a live one without a key."""
+    return Market(_venue(store, settings), store.clock(), minds_closed=not settings.run_even_when_market_is_closed)
 
 
 def recorded(market: Market, recording: Recording) -> Market:
@@ -118,10 +142,17 @@ def recorded(market: Market, recording: Recording) -> Market:
     return Market(venue, RecordedClock(market.clock, recording), market.minds_closed)
 
 
+def new_market(settings: MarketSettings) -> MarketKind:
+    """What a store that is made now is made for."""
+    has_key = settings.polygon_api_key is not None
+    return settings.market or ("replay" if settings.history_path else "live" if has_key else "simulated")
+
+
 def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
-    market = settings.market or ("replay" if settings.history_path else "simulated")
+    market = new_market(settings)
     if market == "live":
-        raise BadSetting("MARKET", "live", "simulated or replay (live prices come with a later version)")
+        _check_key(settings)
+        return NewRun("live")
     if market == "simulated":
         return NewRun("simulated", settings.market_seed)
     from venues.history import history_hash, import_history
@@ -134,8 +165,19 @@ def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
     return NewRun("replay", settings.market_seed, digest, history.name, info.first_start)
 
 
-def _venue(store: Store) -> Venue:
+def _check_key(settings: MarketSettings) -> None:
+    """Raises BadSetting."""
+    if settings.polygon_api_key is None:
+        raise BadSetting("POLYGON_API_KEY", None, "a key of Polygon (massive.com), which a live market needs")
+
+
+def _venue(store: Store, settings: MarketSettings) -> Venue:
     run = store.run()
+    if run.market == "live":
+        _check_key(settings)
+        from venues.polygon import open_polygon
+
+        return open_polygon(store, settings)
     if run.market == "replay":
         from venues.replay import ReplayVenue
 

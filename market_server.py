@@ -132,7 +132,7 @@ def _add_listings(server: RefusingServer, market: Market) -> None:
             time=iso(market.clock.now()),
             open=session.is_open,
             next_change=None if session.next_change is None else iso(session.next_change),
-            note=session.note,
+            note="; ".join(filter(None, (session.note, market.hours_note()))),
             instruments=len(market.venue.instruments()),
         )
 

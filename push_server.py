@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from database import Actor, Store, read_account
 from push.outbox import DAILY, DEFAULT_TITLE, HOURLY, Outbox
+from push.quiet import quiet_hours
 from push.targets import Targets
 from values.errors import Refused
 from values.names import normalise_name
@@ -30,8 +31,9 @@ SENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent
 
 class PushResult(BaseModel):
     notification_id: int = Field(description="the message's number on record")
-    state: Literal["sent", "partly_sent", "no_target"] = Field(
-        description="sent: every target took it; partly_sent: some did; no_target: it is kept, and was sent nowhere"
+    state: Literal["sent", "partly_sent", "no_target", "held"] = Field(
+        description="sent: every target took it; partly_sent: some did; no_target: it is kept, and was sent nowhere; "
+        "held: it is kept, and goes out when the owner's quiet hours end"
     )
     targets: int = Field(description="how many targets took the message")
     cut: bool = Field(description="true: a target got less than the whole, because its service allows no more")
@@ -115,7 +117,7 @@ def prepare(_is_bound: bool) -> Prepared:
     """
     settings = load(PushSettings)
     with closing(Store(settings.store_address)) as store:
-        outbox = Outbox(store, Targets(settings), store.clock())
+        outbox = Outbox(store, Targets(settings), store.clock(), quiet_hours(settings))
         read_account(store, OPERATOR)  # what has run once runs in pages that are shared
     sender = Sender()
     return Prepared(outbox, sender, _made(sender))

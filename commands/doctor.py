@@ -31,6 +31,8 @@ from commands.checks import (
     python_finding,
     sqlite_finding,
 )
+from commands.parts import parts_of
+from commands.servers import server_findings
 from commands.tables import one_line
 from commands.upstreams import ask_all
 from commands.variables import given_variables, known_variables
@@ -40,7 +42,7 @@ from desks.servers import SERVERS, ServerRow, launch_of
 from market import Market, open_market, open_store
 from push.targets import Targets
 from values.errors import Refused, StoreUnusable, VenueUnavailable
-from values.settings import DashboardSettings, FloorSettings, MarketSettings, StoreSettings, load
+from values.settings import DashboardSettings, FloorSettings, MarketKind, MarketSettings, StoreSettings, load
 
 SERVER_START_S = 25.0
 NOBODY = "nobody"
@@ -77,6 +79,7 @@ def _findings(online: bool) -> Iterator[Finding]:
     yield from _checked("settings", _settings)
     yield from _checked("store", _store_and_servers)
     yield from _checked("keys", _keys)
+    yield from _checked("mcp.json", server_findings)
     yield from _checked("port", _port)
     if online:
         yield from _checked("online", lambda: asyncio.run(ask_all(load(FloorSettings))))
@@ -96,11 +99,7 @@ def _checked(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[F
 
 def _settings() -> Iterator[Finding]:
     settings = load(FloorSettings)
-    why = "MODEL says so" if given_variables().value("MODEL") else "MODEL is not set"
-    if settings.model == "house":
-        yield Finding("ok", "model", f"house (rule-based), because {why}")
-    else:
-        yield from _checked("model", lambda: _model(settings, why))
+    yield from _checked("model", lambda: _model(settings))
     if settings.is_pushing:
         yield from _checked("push", lambda: _push(settings))
 
@@ -110,11 +109,18 @@ def _port() -> Iterator[Finding]:
     yield port_finding(settings.dashboard_port, settings.dashboard_host)
 
 
-def _model(settings: FloorSettings, why: str) -> Iterator[Finding]:
-    from model_clients.providers import client_for  # AutoGen takes a second, which most owners need not wait for
+def _model(settings: FloorSettings) -> Iterator[Finding]:
+    from commands.seats import Models  # AutoGen takes a second
+    from personas import load_personas
 
-    asyncio.run(client_for(settings.model, settings).close())
-    yield Finding("ok", "model", f"{settings.model}, because {why}")
+    personas = load_personas()
+    models = Models(personas, settings)
+    for persona in personas:
+        asyncio.run(models.route(persona).close())
+    why = "" if settings.use_many_models else f", because MODEL {'says so' if settings.model else 'is not set'}"
+    yield Finding("ok", "model", models.shown + why)
+    for sentence in models.choice.sentences:
+        yield Finding("note", "model", sentence)
 
 
 def _push(settings: FloorSettings) -> Iterator[Finding]:
@@ -162,6 +168,8 @@ def _run_and_servers(examination: StoreExamination, folder: Path) -> Iterator[Fi
             if examination.is_there:
                 why = "in a store made for this check, because yours was not opened"
             yield _market_finding(open_market(twin, settings), "", why)
+        run = twin.run()
+        yield from _checked("part", lambda: _parts(run if examination.is_sound else None, run.market))
         yield from asyncio.run(_start_all(_told(twin)))
 
 
@@ -187,6 +195,11 @@ def _twin(store: Store, folder: Path) -> Store:
     if run.history_hash is not None:
         twin.address.history_path(run.history_hash).symlink_to(store.address.history_path(run.history_hash).absolute())
     return twin
+
+
+def _parts(run: Run | None, market: MarketKind) -> Iterator[Finding]:
+    for part in parts_of(load(FloorSettings), run, market):
+        yield Finding("ok", "part", f"{part.name}: {part.state}: {part.why}", part.change)
 
 
 def _told(store: Store) -> dict[str, str]:

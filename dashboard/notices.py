@@ -1,4 +1,4 @@
-"""What was sent to the owner, and how the floor's servers do."""
+"""What was sent to the owner, how the floor's servers do, and what of the floor is real."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SERVERS = (
 )
 FAULTS = (Column("Time", "time"), Column("Account"), Column("What"), Column("What was said"))
 SLOW = (Column("Time", "time"), Column("Tool"), Column("Took", "number", "ms"))
+PARTS = (Column("Part"), Column("Is"), Column("Why"), Column("To change it"))
 
 
 def render_notifications(view: View) -> Markup:
@@ -51,6 +52,26 @@ def render_health(view: View) -> Markup:
             table("slow calls", SLOW, slow, "No call yet."),
         ]
     )
+
+
+def render_parts(view: View) -> Markup:
+    """Folded away but for a line that says what is not real: everybody should see that, and few need the rest."""
+    rows = [
+        (
+            each.state,
+            [
+                Cell(each.name, each.name),
+                Cell(tag("span", each.state, class_=f"state {each.state}"), each.state),
+                Cell(each.why, each.why, "why"),
+                Cell(each.change, each.change, "why"),
+            ],
+        )
+        for each in view.parts
+    ]
+    told = [each for each in view.parts if each.state != "real"]
+    line = ", ".join(f"{each.name} {each.state}" for each in told) or "everything is real"
+    summary = tag("summary", tag("strong", "What is real"), Markup(" "), tag("span", line if view.parts else ""))
+    return tag("details", summary, table("parts", PARTS, rows, "Not on record: the floor writes it when it starts."))
 
 
 def _fault(each: Fault) -> list[Cell]:

@@ -87,6 +87,7 @@ def _rest(*, has_controls: bool) -> Markup:
         tag("div", data_panel="notifications"),
         tag("h2", "Health"),
         tag("div", data_panel="health"),
+        tag("div", data_panel="parts"),
     ]
     return join([*parts, tag("h2", "Controls"), floor_buttons()] if has_controls else parts)
 

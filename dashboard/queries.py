@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Table, case, func, literal, select, type_coerce
 
-from dashboard.view import Decision, LogLine, Notification, StrategyChange, Trade
+from dashboard.view import Decision, LogLine, Notification, PartLine, StrategyChange, Trade
 from database import AccountRecord
 from ledger.book import Book, Holding
 from store import tables
@@ -42,18 +42,21 @@ _RAW_FILL = (raw(_T.price), raw(_T.quote_price), raw(_T.quantity), raw(_T.realis
 TRADES = select(*_columns(tables.transactions, Trade), *_RAW_FILL)
 DECISIONS = select(*_columns(tables.decisions, Decision, "account"))
 LOGS = select(*_columns(tables.logs, LogLine, "account"))
+PARTS = select(*_columns(tables.parts, PartLine)).order_by(tables.parts.c.place)
 NOTIFICATIONS = select(*_columns(tables.notifications, Notification))
 VALUES = select(_V.id, _V.account, raw(_V.value), _V.market_time)
 REFUSALS = select(
     *(tables.refusals.c[name] for name in ("id", "account", "tool", "code", "sentence", "session_id", "wall_time"))
 )
-MODEL_CALLS = select(_M.id, _M.account, raw(_M.cost_usd), _M.input_tokens, _M.output_tokens, _M.wall_time)
+MODEL_CALLS = select(
+    _M.id, _M.account, raw(_M.cost_usd), _M.input_tokens, _M.cached_tokens, _M.output_tokens, _M.wall_time
+)
 SESSIONS = select(_S.id, _S.account, _S.model, _S.outcome, _S.reason, _S.wall_time, _S.ended_wall_time)
 
 
 _NAMES = {
     kind: tuple(field.name for field in fields(kind))
-    for kind in (AccountRecord, Decision, LogLine, Notification, StrategyChange, Trade)
+    for kind in (AccountRecord, Decision, LogLine, Notification, PartLine, StrategyChange, Trade)
 }
 
 
@@ -165,14 +168,14 @@ def strategy_changes(connection: Connection, accounts: Iterable[str]) -> dict[st
 
 def model_use(connection: Connection) -> list[Any]:
     """Cost and tokens by account, of all time."""
-    cost = func.sum(raw(_M.cost_usd)).label("cost")
-    return list(
-        connection.execute(
-            select(
-                _M.account, cost, func.sum(_M.input_tokens).label("read"), func.sum(_M.output_tokens).label("written")
-            ).group_by(_M.account)
-        ).all()
-    )
+    sums = [
+        func.sum(column).label(name)
+        for name, column in (
+            ("cost", raw(_M.cost_usd)), ("read", _M.input_tokens), ("cached", _M.cached_tokens),
+            ("written", _M.output_tokens),
+        )
+    ]  # fmt: skip
+    return list(connection.execute(select(_M.account, *sums).group_by(_M.account)).all())
 
 
 def spent_since(connection: Connection, day: datetime) -> int:

@@ -36,7 +36,8 @@ NOTHING = View(None, (), {}, (), Health((), (), ()), ())
 """Before the first read."""
 
 Panels = Mapping[str, Callable[[View], object]]
-"""Of the floor as a whole: header, leaderboard, columns, equity, drawdown, notifications, health."""
+"""Of the floor as a whole: header, leaderboard, columns, equity, drawdown, notifications, health,
+parts."""
 Columns = Mapping[str, Callable[[View, AccountView], object]]
 """Of one account: top, strategy, log, holdings, trades, decisions, value. Warren's log is the snapshot `log:warren`."""
 
@@ -53,6 +54,7 @@ _PART_OF_VIEW: Mapping[str, Callable[[View], tuple[object, ...]]] = {
     "notifications": lambda view: (view.notifications,),
     "health": lambda view: (view.health,),
     "columns": lambda view: tuple(part for each in view.traders for part in (each.name, each.title, each.role)),
+    "parts": lambda view: (view.parts,),
 }
 _PART_OF_ACCOUNT: Mapping[str, Callable[[View, AccountView], tuple[object, ...]]] = {
     "top": lambda _, account: (account,),
@@ -198,6 +200,7 @@ class Reader:
             logs=logs,
             notifications=record.notifications,
             health=record.health,
+            parts=record.parts,
             symbols=tuple(sorted(record.symbols)),
         )
 

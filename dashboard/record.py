@@ -20,7 +20,7 @@ from dashboard.queries import OpenAccount, newest_of, of
 from dashboard.series import Series
 from dashboard.tail import Tail
 from dashboard.tally import LOGS_KEPT, ROWS_KEPT, Tally
-from dashboard.view import Decision, Fault, Health, LogLine, Notification, StrategyChange, Trade
+from dashboard.view import Decision, Fault, Health, LogLine, Notification, PartLine, StrategyChange, Trade
 from database import Store
 from ledger.limits import as_shown, read_limits
 from store import tables
@@ -44,6 +44,7 @@ class Record:
         self.limits: Mapping[str, Mapping[str, str | None]] = {}
         self.strategy_changes: Mapping[str, StrategyChange] = {}
         self.notifications: tuple[Notification, ...] = ()
+        self.parts: tuple[PartLine, ...] = ()
         self._calls = CallRecord()
         self._health: Health | None = None
         today = wall().astimezone(UTC).date()
@@ -60,6 +61,7 @@ class Record:
             self.limits = self._read_limits(connection)
             self.strategy_changes = queries.strategy_changes(connection, self.accounts)
             self.notifications = _notifications(connection)
+            self.parts = _parts(connection)
 
     def _add_up(self, connection: Connection) -> None:
         """The whole history, once: fills are added up by the database, recorded values pass by."""
@@ -73,7 +75,7 @@ class Record:
             tallies[account].series.add(moment, value)
         for row in queries.model_use(connection):
             if row.account in tallies:
-                tallies[row.account].add_model_use(int(row.cost), int(row.read), int(row.written))
+                tallies[row.account].add_model_use(int(row.cost), int(row.read), int(row.cached), int(row.written))
         for name, count in queries.refusal_counts(connection, list(tallies)).items():
             tallies[name].refusals = count
 
@@ -101,8 +103,9 @@ class Record:
             ids = self._logs.new(connection)
             rows, lines = self._new_log_rows(connection, ids)
             told = self._told.new(connection)
-            is_sending = any(each.state == "pending" for each in self.notifications)
+            is_sending = any(each.state in ("pending", "held") for each in self.notifications)
             notifications = _notifications(connection) if told or is_sending else self.notifications
+            parts = _parts(connection)
         for name, mine in lines.items():
             self.tallies[name].logs.add(_lines(mine))
         self._logs.accept(ids)
@@ -112,6 +115,8 @@ class Record:
             self._health = None
         if notifications != self.notifications:
             self.notifications = notifications
+        if parts != self.parts:
+            self.parts = parts
         self._told.accept(told)
 
     def _new_log_rows(self, connection: Connection, ids: list[int]) -> tuple[list[Any], dict[str, list[Any]]]:
@@ -179,7 +184,8 @@ class Record:
     def _add_calls(self, rows: list[Any]) -> None:
         for row in rows:
             if row.account in self.tallies:
-                self.tallies[row.account].add_model_use(row.raw_cost_usd, row.input_tokens, row.output_tokens)
+                used = (row.raw_cost_usd, row.input_tokens, row.cached_tokens, row.output_tokens)
+                self.tallies[row.account].add_model_use(*used)
             self._spent[row.wall_time.date()] += row.raw_cost_usd
         for day in sorted(self._spent)[:-2]:
             del self._spent[day]
@@ -230,6 +236,10 @@ class Record:
 
 def _empty(account: OpenAccount) -> Tally:
     return Tally(Series(account.raw_deposited))
+
+
+def _parts(connection: Connection) -> tuple[PartLine, ...]:
+    return tuple(of(PartLine, row) for row in connection.execute(queries.PARTS))
 
 
 def _notifications(connection: Connection) -> tuple[Notification, ...]:

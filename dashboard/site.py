@@ -33,6 +33,7 @@ PANELS: Panels = {
     "drawdown": charts.drawdown,
     "notifications": notices.render_notifications,
     "health": notices.render_health,
+    "parts": notices.render_parts,
 }
 COLUMNS: Columns = {
     "top": lambda _, account: column.render_top(account),

@@ -37,7 +37,7 @@ class Header:
     next_run_at: datetime | None  # market time
     next_run_in_s: float | None  # wall seconds from `wall_time`
     spent_today: Decimal
-    cap_per_session: Decimal
+    cap_today: Decimal  # USD a wall day (UTC) for all models of the floor
     has_llm: bool  # some trader is no rule-based one
 
 
@@ -150,6 +150,7 @@ class AccountView:
     refusals: int
     model_cost: Decimal
     input_tokens: int
+    cached_tokens: int  # of the input tokens, those that a provider had in its cache
     output_tokens: int
     points: Sequence[Point]
     positions: Sequence[Position]
@@ -180,7 +181,7 @@ class Notification:
     account: str
     title: str
     message: str
-    state: str  # pending, sent, partly_sent, failed, no_target, refused
+    state: str  # held, pending, sent, partly_sent, failed, merged, no_target, refused
     reason: str
     wall_time: datetime
 
@@ -215,6 +216,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class PartLine:
+    """What of the floor is real, as it was when the floor last started."""
+
+    name: str
+    state: str  # real, recorded, simulated, off
+    why: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The floor as a whole. `broken` says in a sentence why the store can't be read; the rest is then the last read."""
 
@@ -224,6 +235,7 @@ class View:
     notifications: Sequence[Notification]
     health: Health
     symbols: Sequence[str]  # that some account has traded
+    parts: Sequence[PartLine] = ()
     broken: str | None = None
 
     @property

@@ -37,15 +37,19 @@ class ServerRow:
 
 
 _STORE = frozenset({"DATABASE_URL", "MARKET", "MARKET_SEED", "REPLAY_HISTORY", "RUN_EVEN_WHEN_MARKET_IS_CLOSED"})
+_PRICES = frozenset({"POLYGON_API_KEY", "POLYGON_PLAN", "POLYGON_BASE_URL"})
 _SEARCH = frozenset({"SEARCH_PROVIDER", "BRAVE_API_KEY", "BRAVE_BASE_URL", "ALLOW_LIVE_RESEARCH"})
-_PUSH = frozenset({"DATABASE_URL", "PUSHOVER_USER", "PUSHOVER_TOKEN", "PUSHOVER_BASE_URL", "PUSH_URLS"})
+_PUSH = frozenset({
+    "DATABASE_URL", "PUSHOVER_USER", "PUSHOVER_TOKEN", "PUSHOVER_BASE_URL", "PUSH_URLS", "PUSH_QUIET_HOURS",
+    "PUSH_TIME_ZONE",
+})  # fmt: skip
 
 SERVERS = (
-    ServerRow("market", "market_server", "floor", _STORE, trusted=True),
-    ServerRow("accounts", "accounts_server", "trader", _STORE, trusted=True),
+    ServerRow("market", "market_server", "floor", _STORE | _PRICES, trusted=True),
+    ServerRow("accounts", "accounts_server", "trader", _STORE | _PRICES, trusted=True),
     ServerRow("push", "push_server", "trader", _PUSH, trusted=False),
     ServerRow("memory", "memory.server", "trader", frozenset({"DATABASE_URL"}), trusted=False),
-    ServerRow("search", "research.server", "floor", _STORE | _SEARCH, trusted=False),
+    ServerRow("search", "research.server", "floor", _STORE | _PRICES | _SEARCH, trusted=False),
     ServerRow("fetch", "mcp_server_fetch", "floor", frozenset(), trusted=False, is_ours=False),
 )
 

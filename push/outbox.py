@@ -1,8 +1,9 @@
 """The owner's messages: every one is a row of `notifications` before it is sent, and the row says what became of it.
 
 `pending` becomes `sent`, `partly_sent` (some targets took it) or `failed`; `no_target` and `refused` are final at once.
-An account may send 20 messages an hour and 100 a day of wall time, from however many processes; what goes nowhere is
-not counted. Nothing is sent twice: a failed message is for its sender to send again.
+A trader's message in quiet hours is `held`: the floor sends it when they end. An account may send 20 messages an hour
+and 100 a day of wall time, from however many processes; what goes nowhere is not counted, nor what the floor tells.
+Nothing is sent twice: a failed message is for its sender to send again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from sqlalchemy import Connection, insert, select, update
 
 from database import Actor, Store, lock_run
 from ledger.orders import open_session
-from push.targets import Delivery, plain_text, shortened
+from push.events import NOWHERE
+from push.quiet import QuietHours
+from push.targets import Delivery
+from push.texts import plain_text, shortened
 from store import tables
 from values.clock import Clock, iso
 from values.errors import Refused, StoreUnusable
@@ -29,13 +33,12 @@ HOURLY, DAILY = 20, 100
 MESSAGE_CHARS_MAX = 10_000
 TITLE_CHARS_MAX = 500
 DEFAULT_TITLE = "Trading floor"
-NOWHERE = "kept, and sent nowhere: no push target is configured"
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _KEPT_OF_BAD_CHARS = 500
-_ABANDONED_AFTER = timedelta(minutes=2)
-_ABANDONED = "the process that sent it ended before it knew what became of it; it may have arrived"
+ABANDONED_AFTER = timedelta(minutes=2)
+ABANDONED = "the process that sent it ended before it knew what became of it; it may have arrived"
 
-State = Literal["sent", "partly_sent", "failed", "no_target"]
+State = Literal["sent", "partly_sent", "failed", "no_target", "held"]
 
 
 class Carrier(Protocol):
@@ -45,7 +48,7 @@ class Carrier(Protocol):
     def names(self) -> tuple[str, ...]:
         """The targets; without any, nothing is sent."""
 
-    def deliver(self, title: str, message: str) -> Sequence[Delivery]:
+    def deliver(self, title: str, message: str, *, is_silent: bool = False) -> Sequence[Delivery]:
         """What became of a message at each target. Bounded in time; never raises for a failed send."""
 
 
@@ -59,6 +62,18 @@ class Sent:
     taken_by: tuple[str, ...]
     is_cut: bool
     note: str
+    deliveries: Sequence[Delivery] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A message's row."""
+
+    number: int
+    heading: str
+    text: str
+    state: State | Literal["pending"]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,7 @@ class Outbox:
     store: Store
     carrier: Carrier
     clock: Clock
+    quiet: QuietHours | None = None
 
     def send(
         self, account: object, title: str, message: str, session_id: str | None = None, actor: Actor = "floor"
@@ -78,13 +94,13 @@ class Outbox:
         Refused `bad_name`, `bad_message`, `bad_title` or `push_limit`, and StoreUnusable; nothing is sent then.
         """
         name = normalise_name(account)
-        number, heading, text = self._keep(name, title, message, session_id, actor)
-        if not self.carrier.names:
-            return Sent(number, name, "no_target", (), is_cut=False, note=NOWHERE)
-        return self._settle(_outcome(number, name, text, self.carrier.deliver(heading, text)))
+        kept = self._keep(name, title, message, session_id, actor)
+        if kept.state != "pending":
+            return Sent(kept.number, name, kept.state, (), is_cut=False, note=kept.reason)
+        return self.settle(outcome(kept.number, name, kept.text, self.carrier.deliver(kept.heading, kept.text)))
 
-    def _keep(self, name: str, title: str, message: str, session_id: str | None, actor: Actor) -> tuple[int, str, str]:
-        """The message's row, and its title and text as they are to be sent. Counting and keeping are one transaction.
+    def _keep(self, name: str, title: str, message: str, session_id: str | None, actor: Actor) -> _Kept:
+        """The message's row, as it was written. Counting and keeping are one transaction.
 
         Raises Refused when the row is a refusal's.
         """
@@ -98,9 +114,13 @@ class Outbox:
             lock_run(connection)  # messages are counted one at a time
             wall = self.clock.wall()
             refusal = fault or (_over_limit(name, _counted(connection, name, wall), wall) if is_sendable else None)
-            state, reason = ("pending", "") if is_sendable else ("no_target", NOWHERE)
+            due = self.quiet.end_after(wall) if actor == "floor" and self.quiet is not None and is_sendable else None
+            state: State | Literal["pending", "refused"] = "pending" if is_sendable else "no_target"
+            reason = "" if is_sendable else NOWHERE
+            if due is not None:
+                state, reason = "held", f"kept, and sent when the owner's quiet hours end, at {iso(due)}"
             if refusal is not None:
-                state, reason = "refused", refusal.sentence
+                state, reason, due = "refused", refusal.sentence, None
             number = connection.execute(
                 insert(tables.notifications)
                 .values(
@@ -112,15 +132,17 @@ class Outbox:
                     session_id=session_id or (open_session(connection, name) if actor == "floor" else None),
                     market_time=now,
                     wall_time=wall,
+                    due_at=due,
                 )
                 .returning(tables.notifications.c.id)
             ).scalar_one()
         if refusal is not None:
             refusal.is_on_record = True
             raise refusal
-        return number, heading, text
+        assert state != "refused"
+        return _Kept(number, heading, text, state, reason)
 
-    def _settle(self, outcome: Sent) -> Sent:
+    def settle(self, outcome: Sent) -> Sent:
         """Write what became of the message into its row; a message that went out is out, also when that fails."""
         table = tables.notifications
         settled = update(table).where(table.c.id == outcome.notification_id)
@@ -151,7 +173,8 @@ def _counted(connection: Connection, name: str, wall: datetime) -> list[datetime
     Closes the rows of messages whose process ended while it sent them. Reads no row that is older than a day.
     """
     table = tables.notifications
-    query = select(table.c.id, table.c.state, table.c.wall_time).where(table.c.account == name)
+    own = select(table.c.id, table.c.state, table.c.wall_time).where(table.c.account == name)
+    query = own.where(table.c.event.is_(None))
     times: list[datetime] = []
     abandoned = []
     with connection.execute(query.order_by(table.c.id.desc())) as rows:
@@ -160,30 +183,47 @@ def _counted(connection: Connection, name: str, wall: datetime) -> list[datetime
                 break
             if row.state not in ("refused", "no_target"):
                 times.append(row.wall_time)
-            if row.state == "pending" and row.wall_time < wall - _ABANDONED_AFTER:
+            if row.state == "pending" and row.wall_time < wall - ABANDONED_AFTER:
                 abandoned.append(row.id)
     if abandoned:
         closed = update(table).where(table.c.id.in_(abandoned))
-        connection.execute(closed.values(state="failed", reason=_ABANDONED))
+        connection.execute(closed.values(state="failed", reason=ABANDONED))
     return times
 
 
 def _over_limit(name: str, times: Sequence[datetime], wall: datetime) -> Refused | None:
     """The refusal of one more message, with when it would be allowed."""
-    limits = ((HOURLY, _HOUR, "hour"), (DAILY, _DAY, "day"))
-    waits = [(times[most - 1] + span, most, word) for most, span, word in limits if len(times) >= most]
-    allowed, most, word = max(waits, default=(wall, 0, ""))
-    if allowed <= wall:
+    too_many = next_allowed(times, wall)
+    if too_many is None:
         return None
-    whole_second = allowed.replace(microsecond=0) + timedelta(seconds=allowed.microsecond > 0)
     return Refused(
         "push_limit",
-        f"{name} has sent {most} messages within {'an' if word == 'hour' else 'a'} {word}; {HOURLY} an hour and "
-        f"{DAILY} a day are allowed, and the next is allowed at {iso(whole_second)} (wall time)",
+        f"{name} has sent {too_many.most} messages within {too_many.span}; {HOURLY} an hour and {DAILY} a day are "
+        f"allowed, and the next is allowed at {iso(too_many.until)} (wall time)",
     )
 
 
-def _outcome(number: int, name: str, text: str, deliveries: Sequence[Delivery]) -> Sent:
+class TooMany(NamedTuple):
+    """No message is allowed before `until`, because there were `most` within `span`."""
+
+    until: datetime
+    most: int
+    span: str
+
+
+def next_allowed(times: Sequence[datetime], wall: datetime) -> TooMany | None:
+    """When one more message is allowed after those of `times`, newest first, to the whole second; None for now."""
+    limits = ((HOURLY, _HOUR, "an hour"), (DAILY, _DAY, "a day"))
+    waits = [TooMany(times[most - 1] + span, most, word) for most, span, word in limits if len(times) >= most]
+    longest = max(waits, default=None)
+    if longest is None or longest.until <= wall:
+        return None
+    until = longest.until
+    return longest._replace(until=until.replace(microsecond=0) + timedelta(seconds=until.microsecond > 0))
+
+
+def outcome(number: int, name: str, text: str, deliveries: Sequence[Delivery]) -> Sent:
+    """What targets made of a message, as its row is to say it."""
     taken = [each for each in deliveries if each.is_taken]
     failed = "; ".join(f"{each.target}: {each.reason}" for each in deliveries if not each.is_taken)
     where = " and ".join(each.target for each in taken)
@@ -192,7 +232,7 @@ def _outcome(number: int, name: str, text: str, deliveries: Sequence[Delivery]) 
     note = f"sent to {where or 'no target'}{''.join(cuts)}"
     if failed:
         note += f"; it failed at {failed}" if taken else f": {failed}"
-    return Sent(number, name, state, tuple(each.target for each in taken), bool(cuts), note)
+    return Sent(number, name, state, tuple(each.target for each in taken), bool(cuts), note, tuple(deliveries))
 
 
 def _is_cut(delivery: Delivery) -> bool:

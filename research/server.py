@@ -52,7 +52,7 @@ class SearchResult(BaseModel):
 
 
 class SearchResults(BaseModel):
-    provider: str = Field(description="brave, ddgs or simulated")
+    provider: str = Field(description="brave, ddgs, polygon or simulated")
     query: str
     results: list[SearchResult]
     note: str = Field(description="what to know about these results; empty when there is nothing")
@@ -85,6 +85,8 @@ def choose_provider(settings: SearchSettings, market: Market) -> tuple[SearchPro
     kind, wanted = market.name, settings.search_provider
     if wanted is None and kind == "live" and settings.brave_api_key is not None:
         wanted = "brave"
+    if wanted == "polygon" or (wanted is None and kind == "live" and settings.polygon_api_key is not None):
+        return _polygon(market), ""
     if wanted is None and kind == "live":
         return None, "there is no key for a search; set BRAVE_API_KEY, or SEARCH_PROVIDER=ddgs, which needs none"
     if wanted == "simulated" or (wanted is None and kind == "simulated"):
@@ -115,6 +117,15 @@ def _simulated(market: Market) -> SearchProvider:
     if not isinstance(market.venue, SimulatedVenue):
         raise BadSetting("SEARCH_PROVIDER", "simulated", f"brave, ddgs or none on a {market.name} market")
     return SimulatedSearch(market.venue)
+
+
+def _polygon(market: Market) -> SearchProvider:
+    from research.polygon import PolygonNews
+    from venues.polygon import PolygonVenue
+
+    if not isinstance(market.venue, PolygonVenue):
+        raise BadSetting("SEARCH_PROVIDER", "polygon", f"brave, ddgs or none on a {market.name} market")
+    return PolygonNews(market.venue.answers, market.venue.instruments())
 
 
 def _live(wanted: Literal["brave", "ddgs"], settings: SearchSettings) -> SearchProvider:

@@ -6,6 +6,8 @@ Cash is USD in 1e-6, prices and quantities in 1e-8 (`store/columns.py`); `market
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,11 +22,12 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from store.columns import Moment, RowId, Words, cash, name, price, quantity
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -35,6 +38,14 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )
+
+
+def _rates(*, nullable: bool) -> list[Column[Any]]:
+    return [
+        Column(each, price(), nullable=nullable)
+        for each in ("input_usd", "cached_usd", "cache_write_usd", "output_usd")
+    ]
+
 
 # One row: what this store was made for, and its clock.
 run = Table(
@@ -246,6 +257,7 @@ sessions = Table(
     Column("tool_calls", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),  # of the input tokens
     Column("cost_usd", cash(), nullable=False),
     Column("market_time", Moment, nullable=False),
     Column("ended_market_time", Moment),
@@ -259,6 +271,7 @@ sessions = Table(
     Index(None, "outcome"),
 )
 
+# Rates are USD for a million tokens; rows from before they were kept have none.
 model_calls = Table(
     "model_calls",
     metadata,
@@ -266,14 +279,46 @@ model_calls = Table(
     Column("session_id", String(64), nullable=False),
     Column("account", name(32), nullable=False),
     Column("model", Words, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),  # cached and written ones too
     Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("is_estimate", Boolean, nullable=False, server_default=false()),  # the provider's count never came
+    *_rates(nullable=True),
     Column("cost_usd", cash(), nullable=False),
     Column("latency_ms", Float, nullable=False),
     Column("finish_reason", Words, nullable=False),
     Column("wall_time", Moment, nullable=False),
     Index(None, "session_id"),
     sqlite_autoincrement=True,
+)
+
+# Calls under way, each with the most that it can cost; settled, a row goes and one of model_calls comes.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("session_id", String(64), nullable=False),
+    Column("account", name(32), nullable=False),
+    Column("model", Words, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    *_rates(nullable=False),
+    Column("cost_usd", cash(), nullable=False),
+    Column("owner", String(64), nullable=False),  # the process that asked
+    Column("wall_time", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# What language models have cost on a wall day (UTC), reservations too; account "" is the whole floor.
+spending = Table(
+    "spending",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("account", name(32), primary_key=True),
+    Column("cost_usd", cash(), nullable=False),
+    Column("is_told", Boolean, nullable=False),  # that the day's cap is near
 )
 
 logs = Table(
@@ -308,6 +353,29 @@ market_cache = Table(
     Column("wall_time", Moment, nullable=False),
 )
 
+# Who asks a market's vendor for what, so that no two processes ask the same at once; gone when it is answered.
+market_flights = Table(
+    "market_flights",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("what", String(120), nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("waiting", Boolean, nullable=False),  # for a request's turn; otherwise it has one, or is between two
+    Column("alive_until", Moment, nullable=False),  # beyond it, its process is taken for dead
+    UniqueConstraint("what"),
+    sqlite_autoincrement=True,
+)
+
+# Requests of the vendor's limit that are in use: each takes `weight` of them until `free_at`.
+market_slots = Table(
+    "market_slots",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("free_at", Moment, nullable=False),
+    Column("weight", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 notifications = Table(
     "notifications",
     metadata,
@@ -320,8 +388,34 @@ notifications = Table(
     Column("session_id", String(64)),
     Column("market_time", Moment, nullable=False),
     Column("wall_time", Moment, nullable=False),
+    Column("event", String(16)),  # null: a sender's own words
+    Column("about", String(120)),  # what the floor tells of, each once
+    Column("due_at", Moment),  # wall time at which a held one is to be sent, or was
+    Column("carried_by", RowId),  # the message that it went out in
     Index(None, "account", "id"),
+    Index(None, "state", "due_at"),
+    Index(None, "about", unique=True),
     sqlite_autoincrement=True,
+)
+
+# How far the floor has read what it tells of: a row's id, or an account's state.
+bookmarks = Table(
+    "bookmarks",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("reached", Words, nullable=False),
+)
+
+# What of the floor is real, as it was when it last started.
+parts = Table(
+    "parts",
+    metadata,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("name", Words, nullable=False),
+    Column("state", String(16), nullable=False),  # real, recorded, simulated, off
+    Column("why", Words, nullable=False),
+    Column("change", Words, nullable=False),
+    Column("wall_time", Moment, nullable=False),
 )
 
 # What the owner asked for, each request a row; `account` null is the whole floor.

@@ -8,10 +8,13 @@ service without titles whose answer is no JSON: JSON to `/hooks/{token}`, answer
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import json
 import socket
 import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -19,7 +22,21 @@ from typing import Any, Literal
 from urllib.parse import parse_qs
 
 Service = Literal["pushover", "ntfy", "mattermost"]
-Fault = Literal["none", "error_500", "limit_429", "html", "reset", "silent", "drip", "redirect"]
+Fault = Literal[
+    "none", "error_401", "error_403", "error_404", "error_500", "error_502", "error_503", "limit_429",
+    "limit_429_with_a_wait", "html", "truncated", "empty_object", "wrong_types", "empty_list", "deep", "bomb", "reset",
+    "hangup", "silent", "drip", "redirect",
+]  # fmt: skip
+BODIES: dict[str, bytes] = {
+    "html": b"<html><h1>Please log in to the hotel's network</h1></html>",
+    "truncated": b'{"status":1,"event":"message","requ',
+    "empty_object": b"{}",
+    "wrong_types": b'{"status":"yes","event":["message"],"errors":{"a":1},"error":7}',
+    "empty_list": b"[]",
+    "deep": b"[" * 200_000,
+    "bomb": gzip.compress(bytes(20_000_000)),
+}
+"""What stands in an answer of status 200 that is no answer of the service's."""
 
 DRIP_S = 0.02
 
@@ -44,6 +61,7 @@ class PushLoopback:
     pushover_user: str | None = None
     ntfy_password: str | None = None
     faults: dict[Service, Fault] = field(default_factory=dict)
+    elsewhere: str = "/elsewhere"
     received: list[Push] = field(default_factory=list)
 
     def __enter__(self) -> PushLoopback:
@@ -144,19 +162,22 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _fail(self, fault: Fault, service: Service) -> None:
-        if fault == "error_500":
-            self._answer(500, "text/plain", b"internal server error")
-        elif fault == "limit_429":
+        if fault.startswith("error_"):
+            self._answer(int(fault.removeprefix("error_")), "text/plain", b"something is wrong")
+        elif fault.startswith("limit_429"):
             pushover = {"status": 0, "errors": ["application is over its monthly message limit"]}
             ntfy = {"code": 42901, "http": 429, "error": "limit reached: too many requests"}
-            self._answer(429, "application/json", json.dumps(pushover if service == "pushover" else ntfy).encode())
-        elif fault == "html":
-            self._answer(200, "text/html; charset=utf-8", b"<html><h1>Please log in to the hotel's network</h1></html>")
+            body = json.dumps(pushover if service == "pushover" else ntfy).encode()
+            wait = {"Retry-After": "3600"} if fault == "limit_429_with_a_wait" else {}
+            self._answer(429, "application/json", body, wait)
+        elif fault in BODIES:
+            kind = "text/html; charset=utf-8" if fault == "html" else "application/json"
+            packed = {"Content-Encoding": "gzip"} if fault == "bomb" else {}
+            self._answer(200, kind, BODIES[fault], packed)
         elif fault == "redirect":
-            self.send_response(307)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self._answer(307, "text/plain", b"", {"Location": self.server.loopback.elsewhere})
+        elif fault == "hangup":
+            self.close_connection = True
         elif fault == "silent":
             self.server.loopback.stopping.wait()
         elif fault == "reset":
@@ -177,12 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _answer(self, code: int, kind: str, body: bytes) -> None:
+    def _answer(self, code: int, kind: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # a client may have read enough of it
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a test reads `received`."""

@@ -7,17 +7,39 @@ brave/brave-search-skills, whose examples have `page_age` without a zone and the
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from tests.faulty_http import (
+    Asked,
+    Loopback,
+    Reply,
+    answer,
+    bomb,
+    cut_short,
+    drip,
+    raw,
+    redirect,
+    reset,
+    reset_midway,
+    silence,
+)
+
+__all__ = [
+    "KEY",
+    "NEWS",
+    "WEB",
+    "Asked",
+    "Reply",
+    "SearchLoopback",
+    "answer",
+    "bomb",
+    "cut_short",
+    "drip",
+    "error",
+    "raw",
+    "redirect",
+    "reset",
+    "reset_midway",
+    "silence",
+]  # fmt: skip
 
 KEY = "BSA-loopback-canary-7f3a9c"
 """The one key that the engine accepts."""
@@ -79,130 +101,16 @@ NEWS = {
 }
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One request as the engine got it: `path` without the query, `headers` with names in lower case."""
-
-    path: str
-    params: Mapping[str, str]
-    headers: Mapping[str, str]
-
-
-Reply = Callable[["Handler"], None]
-"""What the engine does with one request."""
-
-
-def answer(body: object, status: int = 200, **headers: str) -> Reply:
-    """`body` as JSON, or as it is where it is bytes. Underscores in header names stand for hyphens."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    usual = {"Content_Type": "application/json", "Content_Length": str(len(content))}
-
-    def reply(handler: Handler) -> None:
-        handler.send_response(status)
-        for name, value in (usual | headers).items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return reply
-
-
 def error(status: int, code: str, **headers: str) -> Reply:
     """An error in Brave's form."""
     said = {"id": "5d832250", "code": code, "detail": f"The detail of {code}.", "status": status, "meta": {}}
     return answer({"type": "ErrorResponse", "error": said, "time": 1773685964}, status, **headers)
 
 
-def cut_short(body: object) -> Reply:
-    """JSON that ends before it should, in a whole HTTP message."""
-    return answer(json.dumps(body).encode()[:-20])
-
-
-def raw(content: bytes) -> Reply:
-    """`content` in place of an HTTP message."""
-
-    def reply(handler: Handler) -> None:
-        handler.wfile.write(content)
-        handler.close_connection = True
-
-    return reply
-
-
-def redirect(location: str) -> Reply:
-    return answer(b"", 302, Location=location)
-
-
-def silence(handler: Handler) -> None:
-    """Take the request and never answer."""
-    handler.engine.over.wait()
-    handler.close_connection = True
-
-
-def drip(handler: Handler) -> None:
-    """Send one byte at a time, each well before any read would time out, without an end."""
-    handler.send_response(200)
-    handler.end_headers()
-    handler.close_connection = True
-    while not handler.engine.over.wait(0.02):
-        handler.wfile.write(b" ")
-
-
-def reset(handler: Handler) -> None:
-    """Break the connection with a reset instead of an answer."""
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.rfile.close()
-    handler.connection.close()
-    handler.close_connection = True
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    engine: SearchLoopback
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        asked = Asked(parts.path, dict(parse_qsl(parts.query)), {k.lower(): v for k, v in self.headers.items()})
-        try:
-            self.engine.take(asked)(self)
-        except ConnectionError:
-            self.close_connection = True  # the client has seen enough
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """The test reads `requests` instead."""
-
-
-class SearchLoopback:
+class SearchLoopback(Loopback):
     """The engine, as a context. It answers `script` in order, one reply a request, and after it as Brave would."""
 
-    def __init__(self) -> None:
-        self.requests: list[Asked] = []
-        self.script: deque[Reply] = deque()
-        self.over = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"engine": self}))
-        self._server.daemon_threads = False
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="search-loopback")
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def take(self, asked: Asked) -> Reply:
-        """Note a request, and say what to do with it."""
-        self.requests.append(asked)
-        if self.script:
-            return self.script.popleft()
+    def usual(self, asked: Asked) -> Reply:
         if asked.headers.get("x-subscription-token") != KEY:
             return error(422, "SUBSCRIPTION_TOKEN_INVALID")
         return answer({"/res/v1/web/search": WEB, "/res/v1/news/search": NEWS}.get(asked.path, {"type": "none"}))
-
-    def __enter__(self) -> SearchLoopback:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.over.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

@@ -71,15 +71,15 @@ def test_the_file_is_read_and_never_put_into_the_environment(dotenv: Path) -> No
 
 
 def test_each_process_keeps_only_the_names_it_declares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POLYGON_API_KEY", "not for the accounts server")
-    assert "polygon_api_key" not in load(MarketSettings).model_dump()
+    monkeypatch.setenv("OPENAI_API_KEY", "not for the accounts server")
+    assert "openai_api_key" not in load(MarketSettings).model_dump()
 
 
 def test_a_key_may_come_under_its_vendor_s_newer_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MASSIVE_API_KEY", "new")
+    monkeypatch.setenv("MASSIVE_API_KEY", "newer-name")
     key = load(FloorSettings).polygon_api_key
     assert key is not None
-    assert key.get_secret_value() == "new"
+    assert key.get_secret_value() == "newer-name"
 
 
 @pytest.mark.parametrize(

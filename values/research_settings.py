@@ -13,10 +13,11 @@ from values.market_settings import MarketSettings
 class SearchSettings(MarketSettings):
     """What the search server needs."""
 
-    search_provider: Literal["brave", "ddgs", "simulated", "none"] | None = Field(
+    search_provider: Literal["brave", "ddgs", "polygon", "simulated", "none"] | None = Field(
         None,
-        description="who answers searches: `brave`, `ddgs`, `simulated` or `none`; unset, `simulated` on a simulated "
-        "market, `none` on a replay, and on a live market `brave` with its key, else `none`",
+        description="who answers searches: `brave`, `ddgs`, `polygon` (news alone), `simulated` or `none`; unset, "
+        "`simulated` on a simulated market, `none` on a replay, and on a live market `brave` with its key, else "
+        "`polygon`",
     )
     brave_api_key: Key | None = Field(None, description="a key of Brave Search, which makes live searches real")
     brave_base_url: Address = Field(

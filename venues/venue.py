@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from values.corporate_action import CorporateAction
 from values.instrument import Instrument
@@ -49,3 +49,15 @@ class Venue(Protocol):
 
     def session(self, now: datetime, symbol: str | None = None) -> MarketSession:
         """Whether `symbol`, or with None any instrument, trades at `now`. Raises UnknownSymbol."""
+
+
+@runtime_checkable
+class WideVenue(Venue, Protocol):
+    """A venue of a vendor that has more instruments than can be told at once: `instruments` are those that the floor
+    lists by itself, and each other one can be found, quoted and traded too."""
+
+    def search(self, query: str) -> tuple[Instrument, ...]:
+        """What the vendor finds for part of a symbol or name, in symbol order. Raises VenueUnavailable."""
+
+    def hours_note(self, now: datetime) -> str:
+        """What the vendor says of the hours where it differs from `session`, else empty."""

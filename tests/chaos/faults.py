@@ -200,6 +200,6 @@ class TroubledCarrier:
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
 
-    def deliver(self, title: str, message: str) -> Sequence[Delivery]:
+    def deliver(self, title: str, message: str, *, is_silent: bool = False) -> Sequence[Delivery]:
         failed = self._faults.strikes("push fails")
         return [Delivery("telegraph", not failed, "no answer" if failed else "")]

@@ -232,7 +232,7 @@ class Sent:
     def __init__(self) -> None:
         self.messages: list[Effect] = []
 
-    def deliver(self, title: str, message: str) -> Sequence[Delivery]:
+    def deliver(self, title: str, message: str, *, is_silent: bool = False) -> Sequence[Delivery]:
         self.messages.append((title, message))
         return [Delivery("test", True)]
 
