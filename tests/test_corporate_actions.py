@@ -454,6 +454,17 @@ class TestRenamed:
         assert warren.report().balance == "8026"
         assert differences(store) == []
 
+    @pytest.mark.parametrize("end", [Rename("AAPL", TUESDAY, "NVDA"), Delisting("AAPL", TUESDAY)])
+    def test_what_has_a_symbol_that_another_company_gave_up_stays(
+        self, store: Store, market: Market, venue: LiveShelf, warren: Account, end: CorporateAction
+    ) -> None:
+        go_to(store, TUESDAY)
+        warren.buy_shares("AAPL", 10, "")
+        venue.actions = [end]
+        go_to(store, WEDNESDAY)
+        assert look(store, market) == []
+        assert held(warren) == {"AAPL": ("10", "2004")}
+
     def test_a_symbol_that_was_renamed_is_told_at_the_first_order_of_an_account_that_still_has_it(
         self, store: Store, market: Market, venue: LiveShelf, warren: Account
     ) -> None:
@@ -536,7 +547,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=6,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would make thousands of stores
