@@ -155,7 +155,7 @@ class TestConversation:
         assert "MODEL is 'groq/of-no-known-price'; allowed: a model whose price is known" in person.heard
         assert "  asking openai ..." in person.said
         assert dotenv_values(env) == {"MODEL": "openai/gpt-4o-mini"}
-        assert "  models: simulated before, now real (openai/gpt-4o-mini)" in person.said
+        assert "now real (openai/gpt-4o-mini)" in person.heard
 
     def test_another_market_takes_another_store(
         self, env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
