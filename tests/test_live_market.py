@@ -96,7 +96,7 @@ def test_the_free_plan_shows_the_last_trading_days_close_and_asks_once_for_every
     assert Market(venue, FixedClock(OPEN)).get_all_share_prices_polygon_eod() == {
         symbol: usd(symbol, MONDAY) for symbol in CORE
     }
-    assert paths(vendor) == ["/v2/aggs/grouped/locale/us/market/stocks/2026-03-02", "/v3/reference/splits"]
+    assert paths(vendor) == ["/v2/aggs/grouped/locale/us/market/stocks/2026-03-02"]
     assert {asked.headers["authorization"] for asked in vendor.requests} == {f"Bearer {KEY}"}
     assert {asked.headers["accept-encoding"] for asked in vendor.requests} == {"identity"}
 
@@ -130,22 +130,11 @@ def test_a_day_that_is_refused_after_the_next_open_is_no_day_that_is_not_there_y
         polygon(store, vendor).quote("AAPL", OPEN)
 
 
-def test_on_the_day_of_a_split_the_close_before_it_is_divided(store: Store, vendor: PolygonLoopback) -> None:
+def test_a_close_is_as_it_was_traded_also_on_the_day_of_a_split(store: Store, vendor: PolygonLoopback) -> None:
+    """The books know when units change: they value by it, and refuse to trade on a price from before."""
     vendor.told.splits = ({"execution_date": "2026-03-03", "split_from": 1, "split_to": 4, "ticker": "AAPL"},)
-    venue = polygon(store, vendor)
-    assert venue.quote("AAPL", OPEN).price == usd("AAPL", MONDAY) / 4
-    assert venue.quote("MSFT", OPEN).price == usd("MSFT", MONDAY)
-    assert venue.quote("AAPL", aware("2026-03-02 16:30")).price == usd("AAPL", MONDAY), (
-        "the day before, nothing is split"
-    )
-
-
-def test_without_word_of_splits_a_close_is_shown_and_not_traded_on(store: Store, vendor: PolygonLoopback) -> None:
-    venue = polygon(store, vendor)
-    venue.closes(OPEN)
-    vendor.script.append(http.answer(b"", 503))
-    quote = venue.quote("AAPL", OPEN)
-    assert (quote.price, quote.stale) == (usd("AAPL", MONDAY), True)
+    quote = polygon(store, vendor).quote("AAPL", OPEN)
+    assert (quote.price, quote.as_of) == (usd("AAPL", MONDAY), aware("2026-03-02 16:00"))
 
 
 def test_a_share_that_did_not_trade_on_the_last_day_keeps_its_last_close_stale(
