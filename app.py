@@ -107,7 +107,7 @@ def _site(store: Store, settings: DashboardSettings) -> Site:
     from dashboard.survey import House
     from personas import load_personas
 
-    every, cap = timedelta(minutes=settings.run_every_n_minutes), Decimal(settings.session_cents) / 100
+    every, cap = timedelta(minutes=settings.run_every_n_minutes), Decimal(settings.floor_day_cents) / 100
     return Site(store, settings, House(load_personas(), every, cap))
 
 

@@ -142,9 +142,14 @@ def recorded(market: Market, recording: Recording) -> Market:
     return Market(venue, RecordedClock(market.clock, recording), market.minds_closed)
 
 
-def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
+def new_market(settings: MarketSettings) -> MarketKind:
+    """What a store that is made now is made for."""
     has_key = settings.polygon_api_key is not None
-    market = settings.market or ("replay" if settings.history_path else "live" if has_key else "simulated")
+    return settings.market or ("replay" if settings.history_path else "live" if has_key else "simulated")
+
+
+def _new_run(settings: MarketSettings, address: StoreAddress) -> NewRun:
+    market = new_market(settings)
     if market == "live":
         _check_key(settings)
         return NewRun("live")

@@ -22,6 +22,7 @@ from database import write_log
 from desks.connection import ServerConnection
 from desks.servers import SERVERS, Servers, launch_of
 from model_clients.house import HouseModel
+from model_clients.routing import Route
 from personas import Persona
 from tracers import LogTracer
 from traders import SessionEnd, Trader
@@ -79,9 +80,8 @@ class Seat:
         end = await Trader(
             self.name,
             self.persona.last_name,
-            house.name,
+            Route.to(house.name, house),
             prompt=self.persona.prompt,
-            client=house,
             servers=servers,
             recorder=self.recorder,
             tracer=self.recorder.tracer.tracer,

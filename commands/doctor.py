@@ -32,6 +32,7 @@ from commands.checks import (
     sqlite_finding,
 )
 from commands.parts import parts_of
+from commands.servers import server_findings
 from commands.tables import one_line
 from commands.upstreams import ask_all
 from commands.variables import given_variables, known_variables
@@ -78,6 +79,7 @@ def _findings(online: bool) -> Iterator[Finding]:
     yield from _checked("settings", _settings)
     yield from _checked("store", _store_and_servers)
     yield from _checked("keys", _keys)
+    yield from _checked("mcp.json", server_findings)
     yield from _checked("port", _port)
     if online:
         yield from _checked("online", lambda: asyncio.run(ask_all(load(FloorSettings))))
@@ -97,11 +99,7 @@ def _checked(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[F
 
 def _settings() -> Iterator[Finding]:
     settings = load(FloorSettings)
-    why = "MODEL says so" if given_variables().value("MODEL") else "MODEL is not set"
-    if settings.model == "house":
-        yield Finding("ok", "model", f"house (rule-based), because {why}")
-    else:
-        yield from _checked("model", lambda: _model(settings, why))
+    yield from _checked("model", lambda: _model(settings))
     if settings.is_pushing:
         yield from _checked("push", lambda: _push(settings))
 
@@ -111,11 +109,18 @@ def _port() -> Iterator[Finding]:
     yield port_finding(settings.dashboard_port, settings.dashboard_host)
 
 
-def _model(settings: FloorSettings, why: str) -> Iterator[Finding]:
-    from model_clients.providers import client_for  # AutoGen takes a second, which most owners need not wait for
+def _model(settings: FloorSettings) -> Iterator[Finding]:
+    from commands.seats import Models  # AutoGen takes a second
+    from personas import load_personas
 
-    asyncio.run(client_for(settings.model, settings).close())
-    yield Finding("ok", "model", f"{settings.model}, because {why}")
+    personas = load_personas()
+    models = Models(personas, settings)
+    for persona in personas:
+        asyncio.run(models.route(persona).close())
+    why = "" if settings.use_many_models else f", because MODEL {'says so' if settings.model else 'is not set'}"
+    yield Finding("ok", "model", models.shown + why)
+    for sentence in models.choice.sentences:
+        yield Finding("note", "model", sentence)
 
 
 def _push(settings: FloorSettings) -> Iterator[Finding]:

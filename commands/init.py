@@ -19,12 +19,12 @@ from typing import Protocol, get_args
 
 from commands.checks import failed
 from commands.dotenv_file import DotenvFile
-from commands.parts import Part, new_market, parts_of
+from commands.parts import Part, parts_of
 from commands.tables import one_line
 from commands.upstreams import UPSTREAMS, ask
 from commands.variables import Given, Variable, given_variables, known_variables
 from database import Run, Store
-from market import open_store
+from market import new_market, open_store
 from push.targets import Targets
 from values.errors import BadSetting, Refused, StoreEmpty, StoreUnusable, VenueUnavailable
 from values.settings import FloorSettings, MarketKind, MarketSettings, load
@@ -145,9 +145,9 @@ class Conversation:
             if name == "PUSH_URLS":
                 Targets(settings).check()
             if name == "MODEL" and value != "house":
-                from model_clients.providers import client_for  # AutoGen takes a second
+                from model_clients.providers import Providers  # AutoGen takes a second
 
-                asyncio.run(client_for(value, settings).close())
+                asyncio.run(Providers(settings).client(value).close())
         except BadSetting as wrong:
             say(f"  {wrong.sentence}")
             return name not in wrong.sentence and self._is_kept()

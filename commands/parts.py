@@ -6,19 +6,24 @@ The floor writes the table into its store when it starts, so that the dashboard,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import delete, insert
 
+from commands.servers import wanted_by
 from database import Run, Store, lock_run
+from desks.server_file import read_server_file
+from model_clients.choice import HOUSE, choose
+from model_clients.prices import Prices
+from model_clients.providers import Providers
 from personas import load_personas
 from push.targets import Targets
 from store import tables
 from values.clock import wall_now
 from values.errors import BadSetting
-from values.settings import FloorSettings, MarketKind, MarketSettings
+from values.settings import FloorSettings, MarketKind
 
 State = Literal["real", "recorded", "simulated", "off"]
 INIT = "`trading-floor init`"
@@ -41,7 +46,6 @@ class Given:
     settings: FloorSettings
     market: MarketKind
     run: Run | None
-    models: Mapping[str, str]  # persona to model
 
     @property
     def allows_web(self) -> bool:
@@ -50,20 +54,16 @@ class Given:
 
 def parts_of(settings: FloorSettings, run: Run | None, market: MarketKind) -> list[Part]:
     """The whole table."""
-    given = Given(settings, market, run, {each.name: settings.model for each in load_personas()})
+    given = Given(settings, market, run)
     return [part for rule in RULES for part in rule(given)]
-
-
-def new_market(settings: MarketSettings) -> MarketKind:
-    """What a store that is made now is made for, as `market.open_store` has it."""
-    return settings.market or ("replay" if settings.history_path else "simulated")
 
 
 def _prices(given: Given) -> Iterator[Part]:
     made = "a new store gets it" if given.run is None else "the store was made for it"
     other = f"{INIT} sets another market, which takes another store"
     if given.market == "live":
-        yield Part("prices", "real", f"the live market: {made}", other)
+        plan = given.settings.polygon_plan
+        yield Part("prices", "real", f"Polygon, plan {plan}: {made}", f"POLYGON_PLAN is how fresh; {other}")
     elif given.market == "replay":
         file = "the price file" if given.run is None else given.run.history_name
         yield Part("prices", "recorded", f"a replay of {file}: {made}", other)
@@ -74,10 +74,18 @@ def _prices(given: Given) -> Iterator[Part]:
 
 def _models(given: Given) -> Iterator[Part]:
     """One line where all traders have the same model, else one for each."""
-    kinds = sorted(set(given.models.values()))
-    for name, model in [("models", kinds[0])] if len(kinds) == 1 else sorted(given.models.items()):
+    settings = given.settings
+    try:
+        prices = Prices(settings.prices_path, settings.base_urls)
+        choice = choose(load_personas(), settings, Providers(settings), prices)
+    except BadSetting as wrong:
+        yield Part("models", "off", wrong.sentence, INIT)
+        return
+    models = {name: chosen[0] if chosen else HOUSE for name, chosen in choice.models.items()}
+    kinds = sorted(set(models.values()))
+    for name, model in [("models", kinds[0])] if len(kinds) == 1 else sorted(models.items()):
         subject = name if name == "models" else f"model of {name}"
-        if model == "house":
+        if model == HOUSE:
             yield Part(
                 subject, "simulated", "the rule-based house model", f"{INIT}, or MODEL=provider/NAME and the key for it"
             )
@@ -133,8 +141,20 @@ def _messages(given: Given) -> Iterator[Part]:
         yield Part("messages", "off", "kept in the store, and sent nowhere", f"{INIT}, for Pushover or PUSH_URLS")
 
 
-def _servers(_given: Given) -> Iterator[Part]:
-    yield Part("extra servers", "off", "the floor's own servers are all there are")
+def _servers(given: Given) -> Iterator[Part]:
+    file = read_server_file()
+    named = sorted(file.servers.keys() & wanted_by(load_personas()).keys())
+    if not named:
+        why = (
+            "mcp.json adds none that a persona names" if file.is_there else "the floor's own servers are all there are"
+        )
+        yield Part("extra servers", "off", why, "add them to mcp.json, and name them in a persona")
+    elif not given.allows_web:
+        yield Part(
+            "extra servers", "off", f"a {given.market} market may not see today's world", "ALLOW_LIVE_RESEARCH=true"
+        )
+    else:
+        yield Part("extra servers", "real", ", ".join(named), "`trading-floor servers` shows their tools")
 
 
 def _database(given: Given) -> Iterator[Part]:

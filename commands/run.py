@@ -21,10 +21,12 @@ from commands.dashboard import DashboardProcess
 from commands.parts import parts_of, record_parts
 from commands.playback import begin_recording, ending_at_a_difference, open_playback
 from commands.screen import PlainScreen, Screen, TableScreen
-from commands.seats import FloorRecorder, seats
+from commands.seats import FloorRecorder, Models, seats
+from commands.servers import floor_guests
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
+from desks.guests import Guests
 from desks.servers import GRANTED, SERVERS, Servers
 from ledger.baselines import open_baselines
 from market import Market, open_market, open_store, recorded
@@ -77,10 +79,12 @@ def play_back(path: Path, *, dashboard: bool = False) -> int:
     store, market, recording, tape = open_playback(path, settings)
     with contextlib.closing(store), contextlib.closing(recording):
         screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
+        personas = load_personas()
+        models = Models(personas, settings, recording)
         screen.say(f"playing back {path} into {store.address}: no model, server or price source is asked")
         try:
             code = asyncio.run(
-                _live(store, market, settings, load_personas(), screen, tape, None, dashboard, recording)
+                _live(store, market, settings, personas, models, screen, tape, None, dashboard, recording)
             )
         except Differs as error:
             code, _ = 1, recording.differ(str(error))
@@ -107,9 +111,10 @@ def _run_on(
     market = open_market(store, settings)
     record_parts(store, parts_of(settings, store.run(), store.run().market))
     screen: Screen = TableScreen(store, market) if sys.stdout.isatty() else PlainScreen()
-    for line in _opening_lines(store, settings):
-        screen.say(line)
     personas = load_personas()
+    models = Models(personas, settings)
+    for line in _opening_lines(store, settings, models):
+        screen.say(line)
     for persona in personas:
         if read_account(store, persona.name) is None:
             open_account(
@@ -123,25 +128,31 @@ def _run_on(
         recording = None
         if record is not None:
             recording = ending.enter_context(contextlib.closing(begin_recording(store, market, record, settings)))
+            recording.note("models", dict(models.choice.models))
             market = recorded(market, recording)
             screen.say(f"recording to {record}")
-        code = asyncio.run(_live(store, market, settings, personas, screen, tape, cycles_max, dashboard, recording))
+        code = asyncio.run(
+            _live(store, market, settings, personas, models, screen, tape, cycles_max, dashboard, recording)
+        )
     for line in summary_lines(store):
         print(line)
     return code
 
 
-def _opening_lines(store: Store, settings: FloorSettings) -> Iterator[str]:
+def _opening_lines(store: Store, settings: FloorSettings, models: Models) -> Iterator[str]:
     run = store.run()
     what = {
         "simulated": f"seed {run.seed}",
         "replay": f"file {run.history_name}",
         "live": f"Polygon, plan {settings.polygon_plan}",
     }[run.market]
-    model = "house (rule-based)" if settings.model == "house" else settings.model
-    yield f"store {store.address}, market {run.market.upper()} ({what}), model {model}"
-    if settings.model != "house" and settings.model_input_usd is None and settings.model_output_usd is None:
-        yield f"the price of {settings.model} is not set (MODEL_INPUT_USD, MODEL_OUTPUT_USD): its cost counts as 0 USD"
+    yield f"store {store.address}, market {run.market.upper()} ({what}), model {models.shown}"
+    yield from models.choice.sentences
+    if not models.choice.is_house:
+        yield (
+            f"models may cost {settings.session_cents} US cents a session, {settings.trader_day_cents} a trader and "
+            f"day, {settings.floor_day_cents} the floor a day (UTC)"
+        )
     if store.migrated_copy is not None:
         yield f"the store was of an older version: copied to {store.migrated_copy} and brought up to date"
     if settings.polygon_api_key is not None and run.market != "live":
@@ -156,6 +167,7 @@ async def _live(
     market: Market,
     settings: FloorSettings,
     personas: Sequence[Persona],
+    models: Models,
     screen: Screen,
     tape: Tape | None,
     cycles_max: int | None,
@@ -164,7 +176,7 @@ async def _live(
 ) -> int:
     traders: dict[str, RunsSessions] = {}
     # a language model needs real minutes to think, and a phone real minutes to be quiet
-    may_hurry = store.run().market == "simulated" and settings.model == "house" and not settings.is_pushing
+    may_hurry = store.run().market == "simulated" and models.choice.is_house and not settings.is_pushing
     floor = Floor(
         store,
         market,
@@ -176,9 +188,10 @@ async def _live(
     )
     if recording is not None:
         floor.passage = recording.passage
+    guests, given_away = _guests(store, settings, personas, screen, recording)
     tracer = LogTracer(
         lambda rows: write_log(store, rows),
-        secrets=settings.secrets,
+        secrets=[*settings.secrets, *given_away],
         otlp_endpoint=settings.otel_exporter_otlp_endpoint,
     )
     announcements = _announcements(store, settings, floor, recording)
@@ -187,7 +200,7 @@ async def _live(
     page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
 
     def children() -> Iterator[int | None]:
-        yield from (connection.pid for connection in servers.all())
+        yield from (connection.pid for connection in (*servers.all(), *guests.connections.values()))
         yield None if page is None else page.pid
 
     with ending_signals(floor, children), tracer:
@@ -199,7 +212,7 @@ async def _live(
                 if not starting.done():
                     return 0
                 await starting
-                async with seats(personas, servers, recorder, settings, recording) as seated:
+                async with guests, seats(personas, servers, recorder, settings, models, recording, guests) as seated:
                     traders.update(seated)
                     settle()
                     async with page or contextlib.nullcontext():
@@ -248,6 +261,14 @@ def _servers(
         if recording.is_playing:
             without = [row.name for row in SERVERS if row.name != "accounts"]
     return Servers([persona.name for persona in personas], _server_settings(store, settings), without, joining)
+
+
+def _guests(
+    store: Store, settings: FloorSettings, personas: Sequence[Persona], screen: Screen, recording: Recording | None
+) -> tuple[Guests, list[str]]:
+    """The added servers and their secrets; in a playback there are none, and the recording has what they answered."""
+    is_playing = recording is not None and recording.is_playing
+    return floor_guests(store, settings, () if is_playing else personas, screen.say)
 
 
 def _server_settings(store: Store, settings: FloorSettings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who sits at which desk: a trader for each persona, with its model, its servers and its record."""
+"""Who sits at which desk: a trader for each persona, with its model, its servers, its record and the floor's budget."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from database import Store
+from desks.guests import Guests, Invited
 from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
+from model_clients.budget import Budget, CapNear
+from model_clients.choice import Choice, choose, route
 from model_clients.house import HouseModel
-from model_clients.meter import Price
-from model_clients.providers import client_for
+from model_clients.prices import Prices
+from model_clients.providers import Providers
 from model_clients.recorded import RecordedClient
+from model_clients.routing import Candidate, Rests, Route
 from personas import Persona
 from push.events import Announcer
 from recording.recording import Recording
@@ -25,12 +29,52 @@ from traders import SessionBounds, SessionEnd, Trader
 from values.clock import Clock
 from values.errors import Refused, StoreUnusable
 from values.session import Mode, Outcome
-from values.settings import Event, FloorSettings
+from values.settings import Event, FloorSettings, ModelSettings
 
 logger = logging.getLogger("floor")
 
 EVENTS: Mapping[Outcome, Event] = {"failed": "error", "timed_out": "error", "over_budget": "budget"}
 """As what a session's end is told; any other is a session's."""
+
+
+class Models:
+    """Who is asked: what was chosen for each trader, and the ways there. Raises BadSetting for what can't be had."""
+
+    def __init__(
+        self, personas: Sequence[Persona], settings: ModelSettings, recording: Recording | None = None
+    ) -> None:
+        """In a playback nobody is asked, and what was chosen is on the recording."""
+        self._providers = Providers(settings)
+        self._prices = Prices(settings.prices_path, settings.base_urls)
+        self._rests = Rests()
+        if recording is not None and recording.is_playing:
+            kept = dict(recording.fact("models"))  # type: ignore[call-overload]
+            self.choice = Choice({name: tuple(models) for name, models in kept.items()}, ())
+        else:
+            self.choice = choose(personas, settings, self._providers, self._prices)
+
+    def route(self, persona: Persona, tape: SessionRecording | None = None) -> Route:
+        """To be closed by the caller. On a playback's tape it costs nothing."""
+        models = self.choice.models[persona.name]
+        house = HouseModel(persona.rulebook)
+        if tape is not None and tape.is_playing:
+            played = [Candidate(each, RecordedClient(each, None, tape)) for each in models or (house.name,)]
+            return Route(played, self._rests)
+        live = route(models, self._providers, self._prices, self._rests) if models else Route.to(house.name, house)
+        if tape is None:
+            return live
+        kept = [replace(each, client=RecordedClient(each.model, each.client, tape)) for each in live.candidates]
+        return Route(kept, self._rests)
+
+    @property
+    def shown(self) -> str:
+        """All of them in a few words, for the floor's first line."""
+        if self.choice.is_house:
+            return "house (rule-based)"
+        each = {name: models[0] if models else "house" for name, models in self.choice.models.items()}
+        if len(set(each.values())) == 1:
+            return next(iter(each.values()))
+        return ", ".join(f"{name} {model}" for name, model in each.items())
 
 
 @dataclass(slots=True)
@@ -86,6 +130,19 @@ class FloorRecorder:
         except (Refused, StoreUnusable) as error:
             logger.info("the owner is not told of %s's session: %s", end.account, error)
 
+    def tell_cap_near(self, near: CapNear) -> None:
+        """The owner hears of each day's cap once."""
+        logger.warning("%s", near.sentence)
+        if self.announcer is None:
+            return
+        whose = near.account or "the floor"
+        try:
+            self.announcer.announce(
+                "budget", near.by, f"budget: {whose}", near.sentence, about=f"cap of {whose} on {near.day}"
+            )
+        except (Refused, StoreUnusable) as error:
+            logger.info("the owner is not told of the cap of %s: %s", whose, error)
+
 
 @contextlib.asynccontextmanager
 async def seats(
@@ -93,42 +150,47 @@ async def seats(
     servers: Servers,
     recorder: FloorRecorder,
     settings: FloorSettings,
+    models: Models,
     recording: Recording | None = None,
+    guests: Guests | None = None,
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
-    connections, so that what a server writes to one is never taken for its answer to another.
+    connections, so that what a server writes to one is never taken for its answer to another; what they share is the
+    provider's rate limit.
 
     Raises BadSetting for a model that can't be had.
     """
-    asking = () if settings.model == "house" else personas
-    clients = {persona.name: client_for(settings.model, settings) for persona in asking}
     bounds = SessionBounds(
         settings.session_turns,
         float(settings.session_seconds),
         Decimal(settings.session_cents) / 100,
-        Price(settings.model_input_usd or Decimal(0), settings.model_output_usd or Decimal(0)),
+        settings.session_searches,
     )
-    traders = {}
-    fills = None if recording is None else FillOrder(recording)
-    for persona in personas:
-        house = HouseModel(persona.rulebook)
-        model = settings.model if clients else house.name
-        client = clients.get(persona.name, house)
-        tape = None if fills is None or recording is None else SessionRecording(recording, persona.name, fills)
-        traders[persona.name] = Trader(
-            persona.name,
-            persona.last_name,
-            model,
-            prompt=persona.prompt,
-            client=client if tape is None else RecordedClient(model, None if tape.is_playing else client, tape),
-            recording=tape,
-            servers=servers.of(persona.name),
-            recorder=recorder,
-            tracer=recorder.tracer.tracer,
-            bounds=bounds,
-        )
-    try:
+    budget = Budget(
+        recorder.store,
+        Decimal(settings.trader_day_cents) / 100,
+        Decimal(settings.floor_day_cents) / 100,
+        recorder.tell_cap_near,
+    )
+    await asyncio.to_thread(budget.settle_abandoned, of_others=True)
+    async with contextlib.AsyncExitStack() as open_routes:
+        traders = {}
+        fills = None if recording is None else FillOrder(recording)
+        for persona in personas:
+            tape = None if fills is None or recording is None else SessionRecording(recording, persona.name, fills)
+            route = models.route(persona, tape)
+            open_routes.push_async_callback(route.close)
+            traders[persona.name] = Trader(
+                persona.name,
+                persona.last_name,
+                route,
+                prompt=persona.prompt,
+                recording=tape,
+                servers=servers.of(persona.name),
+                recorder=recorder,
+                tracer=recorder.tracer.tracer,
+                bounds=bounds,
+                budget=budget,
+                invited=Invited(guests, persona.servers),
+            )
         yield traders
-    finally:
-        for client in clients.values():
-            await client.close()

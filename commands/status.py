@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC
+from decimal import Decimal
 from typing import get_args
 
 from commands.standings import standings
 from commands.tables import show_table
 from database import Store
 from ledger.controls import ControlAction, ask, told
+from ledger.model_costs import model_use
 from market import Market, open_market
-from values.clock import iso
+from values.clock import iso, wall_now
 from values.money import usd
-from values.settings import MarketSettings, load
+from values.settings import MarketSettings, ScheduleSettings, load
 
 
 def existing() -> tuple[Store, Market]:
@@ -31,6 +34,7 @@ def show_status() -> None:
         print(f"floor   {'running: ' + store.floor_holder() if store.is_floor_held() else 'not running'}")
         print(f"market  {market.name.upper()} at {iso(market.clock.now())}, {'open' if session.is_open else 'closed'}")
         print(f"        {session.note}")
+        print(_models_line(store))
         show_table(
             ("account", "kind", "model", "state", "value USD", "profit USD", "trades", "refusals", "last action"),
             [
@@ -48,6 +52,14 @@ def show_status() -> None:
                 for row in standings(store, market)
             ],
         )
+
+
+def _models_line(store: Store) -> str:
+    cap = Decimal(load(ScheduleSettings).floor_day_cents) / 100
+    with store.read() as connection:
+        use = model_use(connection, wall_now().astimezone(UTC).date())
+    cached = "" if use.cached_share is None else f"; {use.cached_share:.0%} of the tokens read came from caches"
+    return f"models  ${usd(use.today_usd)} today (UTC) of ${usd(cap)}{cached}"
 
 
 def control(action: str, trader: str | None) -> None:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from commands.checks import Finding
 from values.clock import wall_now
-from values.settings import OPENAI_URL, FloorSettings
+from values.settings import PROVIDER_NAMES, FloorSettings
 from venues.polygon import plan_question
 
 DEADLINE_S = 10.0
@@ -41,16 +41,6 @@ class Upstream:
     is_its: Callable[[dict[str, Any]], bool]
 
 
-def _no_openai(settings: FloorSettings) -> str | None:
-    is_its_own = settings.openai_base_url.rstrip("/") == OPENAI_URL
-    return "no key" if is_its_own and settings.openai_api_key is None else None
-
-
-def _openai(settings: FloorSettings) -> Requested:
-    key = settings.openai_api_key
-    return "GET", "models", {} if key is None else {"Authorization": f"Bearer {_plain(key)}"}, {}
-
-
 def _brave(settings: FloorSettings) -> Requested:
     headers = {"X-Subscription-Token": _plain(settings.brave_api_key), "Accept": "application/json"}
     return "GET", "res/v1/web/search", headers, {"q": "market", "count": "1"}
@@ -67,23 +57,44 @@ def _pushover(settings: FloorSettings) -> Requested:
     return "POST", "1/users/validate.json", {}, form
 
 
+def _language_models(provider: str) -> Upstream:
+    """A provider of language models, asked which it has; OpenRouter tells that to anyone, but only the key's owner
+    what is left of a key."""
+    upper = provider.upper()
+
+    def skipped(settings: FloorSettings) -> str | None:
+        from model_clients.providers import Providers  # AutoGen takes a second, which only --online needs
+
+        if Providers(settings).has_key(provider) or (settings.model or "").startswith(f"{provider}/"):
+            return None
+        return (
+            "MODEL is no ollama/NAME"
+            if provider == "ollama"
+            else "no address"
+            if provider == "compatible"
+            else "no key"
+        )
+
+    def request(settings: FloorSettings) -> Requested:
+        from model_clients.providers import PROVIDERS
+
+        key = getattr(settings, f"{provider}_api_key", None)
+        headers = PROVIDERS[provider].wire("", 1).headers(None if key is None else _plain(key))
+        return "GET", "key" if provider == "openrouter" else "models", headers, {}
+
+    listed = {"google": "models"}.get(provider, "data")
+    return Upstream(
+        provider,
+        f"{upper}_BASE_URL" if provider == "ollama" else f"{upper}_API_KEY and {upper}_BASE_URL",
+        lambda settings: str(getattr(settings, f"{provider}_base_url") or ""),
+        skipped,
+        request,
+        lambda said: isinstance(said.get(listed), dict if provider == "openrouter" else list),
+    )
+
+
 UPSTREAMS: Sequence[Upstream] = (
-    Upstream(
-        "openai",
-        "OPENAI_API_KEY and OPENAI_BASE_URL",
-        lambda given: given.openai_base_url,
-        _no_openai,
-        _openai,
-        lambda said: isinstance(said.get("data"), list),
-    ),
-    Upstream(
-        "ollama",
-        "OLLAMA_BASE_URL",
-        lambda given: given.ollama_base_url,
-        lambda given: None if given.model.startswith("ollama/") else "MODEL is no ollama/NAME",
-        lambda _: ("GET", "models", {}, {}),
-        lambda said: "data" in said,
-    ),
+    *map(_language_models, PROVIDER_NAMES),
     Upstream(
         "brave",
         "BRAVE_API_KEY and BRAVE_BASE_URL",

@@ -94,6 +94,9 @@ def render_top(account: AccountView) -> Markup:
 def _line(account: AccountView) -> Markup:
     today = f"today {signed(account.today)} ({percent(account.today_share, sign=True)})"
     parts = [f"cash {dollars(account.cash)}", today, f"{account.trades} trades, {account.refusals} refused"]
+    if account.cached_tokens:
+        share = percent(account.cached_tokens / account.input_tokens, places=0)
+        parts.append(f"{share} of its prompts came from caches")
     if account.is_stale:
         parts.append("valued at a stale price")
     return tag("p", " · ".join(parts), class_="line")

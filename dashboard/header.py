@@ -83,7 +83,7 @@ def _countdown(header: Header) -> Markup:
 def _cap(header: Header) -> Markup:
     if not header.has_llm:
         return tag("span", " rule-based, free", class_="quiet")
-    return tag("span", f" of ${usd(header.cap_per_session)} a session", class_="quiet")
+    return tag("span", f" of ${usd(header.cap_today)} a day", class_="quiet")
 
 
 def _span(seconds: float) -> str:

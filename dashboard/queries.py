@@ -48,7 +48,9 @@ VALUES = select(_V.id, _V.account, raw(_V.value), _V.market_time)
 REFUSALS = select(
     *(tables.refusals.c[name] for name in ("id", "account", "tool", "code", "sentence", "session_id", "wall_time"))
 )
-MODEL_CALLS = select(_M.id, _M.account, raw(_M.cost_usd), _M.input_tokens, _M.output_tokens, _M.wall_time)
+MODEL_CALLS = select(
+    _M.id, _M.account, raw(_M.cost_usd), _M.input_tokens, _M.cached_tokens, _M.output_tokens, _M.wall_time
+)
 SESSIONS = select(_S.id, _S.account, _S.model, _S.outcome, _S.reason, _S.wall_time, _S.ended_wall_time)
 
 
@@ -166,14 +168,14 @@ def strategy_changes(connection: Connection, accounts: Iterable[str]) -> dict[st
 
 def model_use(connection: Connection) -> list[Any]:
     """Cost and tokens by account, of all time."""
-    cost = func.sum(raw(_M.cost_usd)).label("cost")
-    return list(
-        connection.execute(
-            select(
-                _M.account, cost, func.sum(_M.input_tokens).label("read"), func.sum(_M.output_tokens).label("written")
-            ).group_by(_M.account)
-        ).all()
-    )
+    sums = [
+        func.sum(column).label(name)
+        for name, column in (
+            ("cost", raw(_M.cost_usd)), ("read", _M.input_tokens), ("cached", _M.cached_tokens),
+            ("written", _M.output_tokens),
+        )
+    ]  # fmt: skip
+    return list(connection.execute(select(_M.account, *sums).group_by(_M.account)).all())
 
 
 def spent_since(connection: Connection, day: datetime) -> int:

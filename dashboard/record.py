@@ -75,7 +75,7 @@ class Record:
             tallies[account].series.add(moment, value)
         for row in queries.model_use(connection):
             if row.account in tallies:
-                tallies[row.account].add_model_use(int(row.cost), int(row.read), int(row.written))
+                tallies[row.account].add_model_use(int(row.cost), int(row.read), int(row.cached), int(row.written))
         for name, count in queries.refusal_counts(connection, list(tallies)).items():
             tallies[name].refusals = count
 
@@ -184,7 +184,8 @@ class Record:
     def _add_calls(self, rows: list[Any]) -> None:
         for row in rows:
             if row.account in self.tallies:
-                self.tallies[row.account].add_model_use(row.raw_cost_usd, row.input_tokens, row.output_tokens)
+                used = (row.raw_cost_usd, row.input_tokens, row.cached_tokens, row.output_tokens)
+                self.tallies[row.account].add_model_use(*used)
             self._spent[row.wall_time.date()] += row.raw_cost_usd
         for day in sorted(self._spent)[:-2]:
             del self._spent[day]

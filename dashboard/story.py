@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from dashboard.health import SERVER_OF
-from dashboard.html import NOT_KNOWN, Content, Markup, dollars, join, moment, quantity, signed, tag
+from dashboard.html import NOT_KNOWN, Content, Markup, dollars, join, moment, percent, quantity, signed, tag
 from dashboard.queries import FILLS
 from database import Store
 from store import tables
@@ -169,6 +169,8 @@ def _session_facts(session: Row[Any]) -> Markup:
     outcome = f"{session.outcome}: {session.reason}" if session.reason else session.outcome
     used = f"{session.turns} turns, {session.tool_calls} tool calls"
     tokens = f"{session.input_tokens:,} tokens read, {session.output_tokens:,} written"
+    if session.cached_tokens:
+        tokens += f", {percent(session.cached_tokens / session.input_tokens, places=0)} of those read from a cache"
     return _list(
         [
             ("Mode", session.mode),

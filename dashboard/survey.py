@@ -30,11 +30,11 @@ NO_MODEL_YET = "none yet"
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What the store does not say: who the traders are, how often the floor runs, what a session may cost."""
+    """What the store does not say: who the traders are, how often the floor runs, what models may cost a day."""
 
     personas: Sequence[Persona] = ()
     every: timedelta = timedelta(hours=1)
-    cap_per_session: Decimal = Decimal("0.50")
+    cap_today: Decimal = Decimal(5)
     by_name: Mapping[str, Persona] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ def header(store: Store, record: Record, market: Market, house: House, quotes: M
         next_run_at=next_at,
         next_run_in_s=None if next_at is None else max(0.0, (next_at - now).total_seconds() / factor),
         spent_today=record.spent_on(wall.astimezone(UTC).date()),
-        cap_per_session=house.cap_per_session,
+        cap_today=house.cap_today,
         has_llm=any(tally.model and not is_rule_based(tally.model) for tally in record.tallies.values()),
     )
 
@@ -149,6 +149,7 @@ def _account(
         refusals=tally.refusals,
         model_cost=tally.model_cost,
         input_tokens=tally.input_tokens,
+        cached_tokens=tally.cached_tokens,
         output_tokens=tally.output_tokens,
         points=tally.series.points,
         positions=tuple(_positions(valuation, value)),

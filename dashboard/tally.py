@@ -52,6 +52,7 @@ class Tally:
     refusals: int = 0
     cost: int = 0
     input_tokens: int = 0
+    cached_tokens: int = 0
     output_tokens: int = 0
     model: str = ""
 
@@ -63,9 +64,10 @@ class Tally:
             self.sales += count
             self.wins += wins
 
-    def add_model_use(self, cost: int, input_tokens: int, output_tokens: int) -> None:
+    def add_model_use(self, cost: int, input_tokens: int, cached_tokens: int, output_tokens: int) -> None:
         self.cost += cost
         self.input_tokens += input_tokens
+        self.cached_tokens += cached_tokens
         self.output_tokens += output_tokens
 
     @property

@@ -37,7 +37,7 @@ class Header:
     next_run_at: datetime | None  # market time
     next_run_in_s: float | None  # wall seconds from `wall_time`
     spent_today: Decimal
-    cap_per_session: Decimal
+    cap_today: Decimal  # USD a wall day (UTC) for all models of the floor
     has_llm: bool  # some trader is no rule-based one
 
 
@@ -150,6 +150,7 @@ class AccountView:
     refusals: int
     model_cost: Decimal
     input_tokens: int
+    cached_tokens: int  # of the input tokens, those that a provider had in its cache
     output_tokens: int
     points: Sequence[Point]
     positions: Sequence[Position]

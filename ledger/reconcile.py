@@ -1,4 +1,5 @@
-"""Recomputes every account from its record and names each difference. Reads one account's record as a stream."""
+"""Recomputes every account, and what models cost, from the record and names each difference. Records are
+read as streams."""
 
 from __future__ import annotations
 
@@ -11,23 +12,12 @@ from sqlalchemy import Connection, Row, select
 
 from ledger.book import read_book
 from ledger.booking import KIND, book_action, changes_since, told_actions
+from ledger.difference import Difference
+from ledger.model_costs import cost_differences
 from store import tables
 from values.corporate_action import CorporateAction, Dividend, Rename, Split
 from values.instrument import FRACTION, WHOLE
 from values.money import ZERO, fill_price, notional, plain, share_of_cost
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """`what` of `account` is `found` in the books and `expected` by the record."""
-
-    account: str
-    what: str
-    found: str
-    expected: str
-
-    def __str__(self) -> str:
-        return f"{self.account}: {self.what} is {self.found}, and the record makes it {self.expected}"
 
 
 @dataclass(slots=True)
@@ -187,3 +177,4 @@ def reconcile(connection: Connection) -> Iterator[Difference]:
             yield from reconcile_account(connection, name)
         else:
             yield Difference(name, "the account", "missing", "one that has transactions or holdings")
+    yield from cost_differences(connection)

@@ -7,36 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from database import Store
 from store import tables
+from store.model_calls import record_calls
 from values.clock import Clock
 from values.money import ZERO
 from values.session import Mode
-
-
-class CallUsed(Protocol):
-    """A model call as the record keeps it."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def input_tokens(self) -> int: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def cost_usd(self) -> Decimal: ...
-    @property
-    def latency_ms(self) -> float: ...
-    @property
-    def finish_reason(self) -> str: ...
-    @property
-    def wall_time(self) -> datetime: ...
+from values.usage import ModelCall
 
 
 def next_mode(store: Store, account: str) -> Mode:
@@ -74,12 +55,16 @@ def end_session_row(
     appraisal: str,
     turns: int,
     tool_calls: int,
-    calls: Sequence[CallUsed],
+    calls: Sequence[ModelCall],
     clock: Clock | None = None,
 ) -> None:
-    """Close the row and keep its model calls. A row that is closed already stays as it is."""
+    """Close the row and keep its model calls, but for those that are on record and counted in it already.
+
+    A row that is closed already stays as it is.
+    """
     clock = clock or store.clock()
     table = tables.sessions
+    new = [call for call in calls if not call.is_on_record]
     with store.write() as connection:
         account = connection.execute(
             update(table)
@@ -90,24 +75,13 @@ def end_session_row(
                 appraisal=appraisal,
                 turns=turns,
                 tool_calls=tool_calls,
-                input_tokens=sum(call.input_tokens for call in calls),
-                output_tokens=sum(call.output_tokens for call in calls),
-                cost_usd=sum((call.cost_usd for call in calls), ZERO),
                 ended_market_time=clock.now(),
                 ended_wall_time=clock.wall(),
             )
             .returning(table.c.account)
         ).scalar_one_or_none()
-        if account is not None and calls:
-            rows = [
-                {
-                    "session_id": session_id, "account": account, "model": call.model,
-                    "input_tokens": call.input_tokens, "output_tokens": call.output_tokens, "cost_usd": call.cost_usd,
-                    "latency_ms": call.latency_ms, "finish_reason": call.finish_reason, "wall_time": call.wall_time,
-                }
-                for call in calls
-            ]  # fmt: skip
-            connection.execute(insert(tables.model_calls), rows)
+        if account is not None and new:
+            record_calls(connection, session_id, account, new)
 
 
 def interrupt_open_sessions(store: Store, reason: str = "the floor ended before the session did") -> int:

@@ -1,18 +1,22 @@
 """The meter that every model call of a session passes: turns, tokens, cost, spans and their limits.
 
-It also sees what AutoGen answers by itself, before any workbench does: calls of unknown tools and arguments that are
-not JSON. Those become tool spans marked as errors, so that the record shows what the model did wrong.
+Before a call the most that it can cost is held, after it what it did cost is settled; a call whose usage never came
+back has cost the most. It also sees what AutoGen answers by itself, before any workbench does: calls of unknown tools
+and arguments that are not JSON. Those become tool spans marked as errors, so that the record shows what the model did
+wrong.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, ModelInfo, RequestUsage
@@ -20,8 +24,18 @@ from autogen_core.tools import Tool, ToolSchema
 from opentelemetry.trace import Span, Tracer
 from pydantic import BaseModel
 
+from model_clients.bounds import PromptBounds
+from model_clients.failures import BadReply, ModelFailed
+from model_clients.replies import ChatUsage
+from model_clients.routing import Bounded, Candidate, Route
 from values.clock import wall_now
-from values.money import CASH_DECIMALS, ZERO
+from values.errors import Refused
+from values.money import ZERO, plain
+from values.usage import ModelCall, Rates, Tokens
+
+logger = logging.getLogger("floor.models")
+
+T = TypeVar("T")
 
 
 class OutOfTurns(RuntimeError):
@@ -29,81 +43,117 @@ class OutOfTurns(RuntimeError):
 
 
 class OverBudget(RuntimeError):
-    """The session has spent all the money it may."""
+    """The next call could cost more than is left of what may be spent."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCall:
-    """One answered call. `cost_usd` is what the provider charges for it, 0 for the house model."""
+class Budget(Protocol):
+    """Where calls that cost money are held and settled for a whole floor; `most` is a call at its dearest."""
 
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cost_usd: Decimal
-    latency_ms: float
-    finish_reason: str
-    wall_time: datetime
+    async def reserve(self, session_id: str, account: str, most: ModelCall) -> int:
+        """The reservation's number. Raises OverBudget where a day's cap could be passed."""
 
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD for a million tokens that a model reads and writes."""
-
-    input_usd: Decimal = ZERO
-    output_usd: Decimal = ZERO
-
-    def of(self, usage: RequestUsage) -> Decimal:
-        """What a call cost, to 1e-6 USD half-even, as the store keeps it."""
-        cost = self.input_usd * usage.prompt_tokens + self.output_usd * usage.completion_tokens
-        return (cost / 1_000_000).quantize(Decimal(1).scaleb(-CASH_DECIMALS))
-
-
-FREE = Price()
+    async def settle(self, reservation: int, call: ModelCall | None) -> None:
+        """Put the call on record in the reservation's place; None for one that was not made or costs nothing."""
 
 
 @dataclass(slots=True)
 class Meter:
-    """What a session may use and has used."""
+    """What a session may use and has used. Without a budget only the session's own cap holds."""
 
     turns_max: int
     usd_max: Decimal
-    price: Price = FREE
+    session_id: str = ""
+    account: str = ""
+    budget: Budget | None = None
     calls: list[ModelCall] = field(default_factory=list)
     turns: int = 0
-
-    @property
-    def input_tokens(self) -> int:
-        return sum(call.input_tokens for call in self.calls)
-
-    @property
-    def output_tokens(self) -> int:
-        return sum(call.output_tokens for call in self.calls)
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return sum((call.cost_usd for call in self.calls), ZERO)
+    spent_usd: Decimal = ZERO
+    held_usd: Decimal = ZERO
+    input_tokens: int = 0
+    output_tokens: int = 0
+    changes: list[str] = field(default_factory=list)
+    """Why another model answered than the one before, a sentence each time."""
 
     def begin(self) -> None:
-        """Raises OutOfTurns or OverBudget when there may be no further call."""
+        """Raises OutOfTurns when there may be no further turn."""
         if self.turns >= self.turns_max:
             raise OutOfTurns(f"all {self.turns_max} turns of the session are used")
-        if self.cost_usd > self.usd_max:
-            raise OverBudget(f"the session has cost {self.cost_usd} USD and may cost {self.usd_max}")
         self.turns += 1
+
+    async def hold(self, most: ModelCall) -> int | None:
+        """Hold what a call can cost at most; the reservation's number where there is a budget. Raises OverBudget."""
+        usd = most.cost_usd
+        if self.spent_usd + self.held_usd + usd > self.usd_max:
+            raise OverBudget(
+                f"the session may cost {plain(self.usd_max)} USD: {plain(self.spent_usd)} is spent, "
+                f"{plain(self.held_usd)} held for calls under way, and the next call of {most.model} can cost up to "
+                f"{plain(usd)}"
+            )
+        self.held_usd += usd
+        try:
+            if self.budget is None:
+                return None
+            return await self._reserve(self.budget, most)
+        except BaseException:
+            self.held_usd -= usd
+            raise
+
+    async def _reserve(self, budget: Budget, most: ModelCall) -> int:
+        reserving = asyncio.ensure_future(budget.reserve(self.session_id, self.account, most))
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:  # the call is not made, whatever becomes of its reservation
+            await _whole(_give_back(budget, reserving))
+            raise
+
+    async def settle(self, most: ModelCall, reservation: int | None, call: ModelCall | None) -> None:
+        """Count a call in place of what was held for it; also when the session is being cancelled."""
+        self.held_usd -= most.cost_usd
+        if self.budget is not None and reservation is not None:
+            if call is not None:
+                call = replace(call, is_on_record=True)
+            settling = self.budget.settle(reservation, call)
+        else:
+            settling = None
+        if call is not None:
+            self.count(call)
+        if settling is not None:
+            await _whole(settling)
+
+    def count(self, call: ModelCall) -> None:
+        self.calls.append(call)
+        self.spent_usd += call.cost_usd
+        self.input_tokens += call.input_tokens
+        self.output_tokens += call.output_tokens
+
+
+async def _give_back(budget: Budget, reserving: asyncio.Future[int]) -> None:
+    await budget.settle(await reserving, None)
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """`work` to its end, and only then the cancellation that came meanwhile."""
+    doing = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait({doing})
+        raise
 
 
 class MeteredClient(ChatCompletionClient):
-    """A model client for one session. It shares the client underneath and does not close it."""
+    """The model client of one session, over its trader's route. It shares the clients underneath and closes none."""
 
     component_type = "model"
     component_config_schema = BaseModel
     component_provider_override = "model_clients.meter.MeteredClient"
 
-    def __init__(self, client: ChatCompletionClient, model: str, meter: Meter, tracer: Tracer) -> None:
-        self._client = client
-        self._model = model
+    def __init__(self, route: Route, meter: Meter, tracer: Tracer) -> None:
+        self._route = route
         self._meter = meter
         self._tracer = tracer
+        self._bounds = PromptBounds()
+        self._last = next(route.in_turn())
 
     async def create(
         self,
@@ -115,40 +165,81 @@ class MeteredClient(ChatCompletionClient):
         extra_create_args: Mapping[str, Any] = {},
         cancellation_token: CancellationToken | None = None,
     ) -> CreateResult:
+        """The answer of the first model of the route that gives one. Raises OutOfTurns, OverBudget, and ModelFailed."""
         self._meter.begin()
-        began = time.monotonic()
-        with self._tracer.start_as_current_span(f"chat {self._model}") as span:
-            span.set_attribute("gen_ai.operation.name", "chat")
-            span.set_attribute("gen_ai.provider.name", self._model.partition("/")[0])
-            span.set_attribute("gen_ai.request.model", self._model)
-            result = await self._client.create(
-                messages,
-                tools=tools,
-                tool_choice=tool_choice,
-                json_output=json_output,
-                extra_create_args=extra_create_args,
-                cancellation_token=cancellation_token,
-            )
-            self._settle(result, (time.monotonic() - began) * 1000, span)
-        self._note_mistakes(result, tools)
+        asked: dict[str, Any] = {
+            "tool_choice": tool_choice,
+            "json_output": json_output,
+            "extra_create_args": extra_create_args,
+            "cancellation_token": cancellation_token,
+        }
+        why: ModelFailed | None = None
+        for candidate in self._route.in_turn():
+            self._note_change(candidate, why)
+            try:
+                result = await self._ask(candidate, messages, tools, asked)
+            except ModelFailed as failure:
+                if not self._route.failed(candidate, failure):
+                    raise
+                logger.warning("%s", failure)
+                why = failure
+            else:
+                self._route.answered(candidate)
+                self._note_mistakes(result, tools)
+                return result
+        assert why is not None  # a route has candidates
+        raise why
+
+    async def _ask(
+        self,
+        candidate: Candidate,
+        messages: Sequence[LLMMessage],
+        tools: Sequence[Tool | ToolSchema],
+        asked: Mapping[str, Any],
+    ) -> CreateResult:
+        """One model's answer, held before and settled after, however it ends."""
+        began, wall = time.monotonic(), wall_now()
+        price = candidate.price(wall)
+        prompt, most, reservation = None, None, None
+        if not price.is_nothing:
+            prompt = self._bounds.of(candidate, messages, tools)
+            rates, tokens = price.most(prompt.most, cast(Bounded, candidate.client).output_tokens_max)
+            most = ModelCall(candidate.model, tokens, rates, True, 0.0, "unknown", wall)
+            reservation = await self._meter.hold(most)
+        call = most
+        try:
+            with self._tracer.start_as_current_span(f"chat {candidate.model}") as span:
+                span.set_attribute("gen_ai.operation.name", "chat")
+                span.set_attribute("gen_ai.provider.name", candidate.model.partition("/")[0])
+                span.set_attribute("gen_ai.request.model", candidate.model)
+                result = await candidate.client.create(messages, tools=tools, **asked)
+                call = _call(candidate, price.rates, most, result.usage, result.finish_reason, wall, began)
+                _describe(span, call, result)
+            if prompt is not None:
+                self._bounds.learn(prompt, result.usage)
+        except ModelFailed as failure:
+            if not failure.may_cost:
+                call = None
+            elif isinstance(failure, BadReply) and failure.usage is not None:
+                call = _call(candidate, price.rates, most, failure.usage, "unknown", wall, began)
+            raise
+        except Refused:  # the model can't take such a request, so none was made
+            call = None
+            raise
+        finally:
+            if most is not None:
+                await self._meter.settle(most, reservation, call)
+            elif call is not None:
+                self._meter.count(call)
         return result
 
-    def _settle(self, result: CreateResult, latency_ms: float, span: Span) -> None:
-        call = ModelCall(
-            model=self._model,
-            input_tokens=result.usage.prompt_tokens,
-            output_tokens=result.usage.completion_tokens,
-            cost_usd=self._meter.price.of(result.usage),
-            latency_ms=latency_ms,
-            finish_reason=result.finish_reason,
-            wall_time=wall_now(),
-        )
-        self._meter.calls.append(call)
-        span.set_attribute("gen_ai.response.model", self._model)
-        span.set_attribute("gen_ai.response.finish_reasons", [result.finish_reason])
-        span.set_attribute("gen_ai.usage.input_tokens", call.input_tokens)
-        span.set_attribute("gen_ai.usage.output_tokens", call.output_tokens)
-        span.set_attribute("gen_ai.output.messages", _as_message(result.content))
+    def _note_change(self, candidate: Candidate, why: ModelFailed | None) -> None:
+        if candidate.model != self._last.model:
+            because = "its rest is over" if why is None else str(why)
+            self._meter.changes.append(
+                f"from turn {self._meter.turns} on {candidate.model} instead of {self._last.model}: {because}"
+            )
+        self._last = candidate
 
     def _note_mistakes(self, result: CreateResult, tools: Sequence[Tool | ToolSchema]) -> None:
         if isinstance(result.content, str):
@@ -195,18 +286,47 @@ class MeteredClient(ChatCompletionClient):
         return RequestUsage(self._meter.input_tokens, self._meter.output_tokens)
 
     def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = []) -> int:
-        return self._client.count_tokens(messages, tools=tools)
+        return self._last.client.count_tokens(messages, tools=tools)
 
     def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = []) -> int:
-        return self._client.remaining_tokens(messages, tools=tools)
+        return self._last.client.remaining_tokens(messages, tools=tools)
 
     @property
     def capabilities(self) -> Any:
-        return self._client.capabilities
+        return self._last.client.capabilities
 
     @property
     def model_info(self) -> ModelInfo:
-        return self._client.model_info
+        return self._last.client.model_info
+
+
+def _call(
+    candidate: Candidate,
+    rates: Callable[[int], Rates],
+    most: ModelCall | None,
+    usage: RequestUsage,
+    finish_reason: str,
+    wall: datetime,
+    began: float,
+) -> ModelCall:
+    """What was used, as the provider counted it; where it did not count a call that costs money, the most."""
+    latency_ms = (time.monotonic() - began) * 1000
+    is_estimate = isinstance(usage, ChatUsage) and usage.is_estimate
+    if is_estimate and most is not None:
+        return replace(most, latency_ms=latency_ms, finish_reason=finish_reason)
+    cached = usage.cached_tokens if isinstance(usage, ChatUsage) else 0
+    written = usage.cache_write_tokens if isinstance(usage, ChatUsage) else 0
+    tokens = Tokens(usage.prompt_tokens, usage.completion_tokens, cached, written)
+    return ModelCall(candidate.model, tokens, rates(tokens.read), is_estimate, latency_ms, finish_reason, wall)
+
+
+def _describe(span: Span, call: ModelCall, result: CreateResult) -> None:
+    span.set_attribute("gen_ai.response.model", call.model)
+    span.set_attribute("gen_ai.response.finish_reasons", [call.finish_reason])
+    span.set_attribute("gen_ai.usage.input_tokens", call.input_tokens)
+    span.set_attribute("gen_ai.usage.output_tokens", call.output_tokens)
+    span.set_attribute("gen_ai.usage.cache_read.input_tokens", call.tokens.cached)
+    span.set_attribute("gen_ai.output.messages", _as_message(result.content))
 
 
 def _as_message(content: str | Sequence[FunctionCall]) -> str:

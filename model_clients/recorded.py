@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, ModelFamily, ModelInfo, RequestUsage
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from model_clients.failures import BadReply, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
+from model_clients.failures import BadReply, ModelDown, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
 from model_clients.replies import ChatUsage
+from model_clients.routing import Bounded
 from recording.recording import Differs
 from recording.session import SessionRecording, digest_of
 
 SHOWN_CHARS = 300
 _FAILURES: Mapping[str, type[ModelFailed]] = {
-    each.__name__: each for each in (ModelFailed, RateLimited, ModelUnavailable, RequestRefused, BadReply)
+    each.__name__: each for each in (ModelFailed, RateLimited, ModelUnavailable, ModelDown, RequestRefused, BadReply)
 }
 _ANY_MODEL = ModelInfo(
     vision=False, function_calling=True, json_output=True, family=ModelFamily.UNKNOWN, structured_output=True,
@@ -77,7 +78,8 @@ class RecordedClient(ChatCompletionClient):
                     cancellation_token=cancellation_token,
                 )
             except ModelFailed as error:
-                return json.dumps({"failed": type(error).__name__, "sentence": str(error)})
+                used = asdict(error.usage) if isinstance(error, BadReply) and error.usage is not None else None
+                return json.dumps({"failed": type(error).__name__, "sentence": str(error), "usage": used})
             return json.dumps(_as_data(result))
 
         def explain() -> str:
@@ -90,7 +92,10 @@ class RecordedClient(ChatCompletionClient):
         except Differs as error:
             raise RequestRefused(str(error)) from None
         if "failed" in answer:
-            raise _FAILURES.get(answer["failed"], ModelFailed)(answer["sentence"])
+            failure = _FAILURES.get(answer["failed"], ModelFailed)(answer["sentence"])
+            if isinstance(failure, BadReply) and answer.get("usage") is not None:
+                failure.usage = ChatUsage(**answer["usage"])
+            raise failure
         return _as_result(answer)
 
     def _difference(self, options: object, digests: Sequence[str], texts: Sequence[str]) -> str:
@@ -137,6 +142,13 @@ class RecordedClient(ChatCompletionClient):
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
+
+    @property
+    def output_tokens_max(self) -> int:
+        return cast(Bounded, self._client).output_tokens_max
+
+    def request_bytes(self, messages: Sequence[LLMMessage], tools: Sequence[Tool | ToolSchema] = ()) -> int:
+        return cast(Bounded, self._client).request_bytes(messages, tools)
 
     def actual_usage(self) -> RequestUsage:
         return self.total_usage()

@@ -9,7 +9,7 @@ raises Unreadable with what was found; whoever knows what must not be shown make
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -50,23 +50,30 @@ class Unreadable(ValueError):
         self.found = found
 
 
+class Blocked(ValueError):
+    """The provider's own rules keep it from answering; the text says which."""
+
+
 @dataclass
 class ChatUsage(RequestUsage):
-    """Tokens of one call. `cached_tokens` of the prompt's cost less; `is_estimate` when the server counted nothing."""
+    """Tokens of one call. `prompt_tokens` are all that was read: `cached_tokens` of them came from the provider's cache
+    and cost less, `cache_write_tokens` were put there and may cost more. `is_estimate` when the server counted nothing.
+    """
 
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`said` is what stood beside the calls, by the names that the server gave it."""
+    """`said` is the assistant's message with its calls, as JSON that the server wants back; empty without calls."""
 
     content: str | list[FunctionCall]
     thought: str | None
     finish_reason: FinishReasons
     usage: ChatUsage | None
-    said: Mapping[str, str | None]
+    said: str
     written_chars: int
     """Of texts, names and arguments, before anything was cut."""
 
@@ -83,7 +90,11 @@ def read_json(body: bytes) -> dict[str, Any]:
     return expect_object(parsed, "the answer")
 
 
-def read_reply(body: Mapping[str, Any], taken_ids: Collection[str], turn: int) -> Reply:
+SayAgain = Callable[[Sequence[FunctionCall], Mapping[str, str | None]], str]
+"""Makes `Reply.said` of calls, and of what stood beside them by the names that the server gave it."""
+
+
+def read_reply(body: Mapping[str, Any], taken_ids: Collection[str], turn: int, say_again: SayAgain) -> Reply:
     """The Reply that a chat completion object holds.
 
     `taken_ids` are the ids of the conversation's calls so far; `turn` is any number that grows with the conversation,
@@ -98,20 +109,41 @@ def read_reply(body: Mapping[str, Any], taken_ids: Collection[str], turn: int) -
     message = expect_object(choice.get("message"), "message")
     reasoning_field, reasoning = _reasoning(message)
     content, refusal = text_at(message, "content"), text_at(message, "refusal")
-    text = None if content is None else _bounded(content)
-    calls, written_chars = _calls(message.get("tool_calls"), taken_ids, turn)
+    text = None if content is None else bounded(content)
+    calls, written_chars = calls_of(_written_calls(message.get("tool_calls")), taken_ids, turn)
     written_chars += sum(len(each) for each in (content, refusal, reasoning) if each is not None)
-    reasoning = None if reasoning is None else _bounded(reasoning)
+    reasoning = None if reasoning is None else bounded(reasoning)
     said_why = choice.get("finish_reason")
     finish_reason = _FINISH_REASONS.get(said_why, "unknown") if isinstance(said_why, str) else "unknown"
-    usage = _usage(body)
+    usage = usage_in(body)
     if not calls:
-        return Reply(text or _bounded(refusal or ""), reasoning or None, finish_reason, usage, {}, written_chars)
+        text = text or bounded(refusal or "")
     said = {"content": text} | ({} if reasoning_field is None else {reasoning_field: reasoning})
+    return reply_of(calls, reasoning, text, finish_reason, usage, say_again(calls, said), written_chars)
+
+
+def reply_of(
+    calls: list[FunctionCall],
+    reasoning: str | None,
+    text: str | None,
+    reason: FinishReasons,
+    usage: ChatUsage | None,
+    said: str,
+    written_chars: int,
+) -> Reply:
+    """The reply of calls, or without any of `text`; `said` as in Reply."""
+    if not calls:
+        return Reply(text or "", reasoning or None, reason, usage, "", written_chars)
     thought = "\n\n".join(filter(None, (reasoning, text))) or None
     # some servers say stop here; length stays, because it explains arguments that break off
-    reason = "function_calls" if finish_reason == "stop" else finish_reason
+    reason = "function_calls" if reason == "stop" else reason
     return Reply(calls, thought, reason, usage, said, written_chars)
+
+
+def status_in(error: object) -> int | None:
+    """The HTTP status that an error object names as its code, None without one."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600 else None
 
 
 def error_text(body: Mapping[str, Any]) -> str:
@@ -121,26 +153,35 @@ def error_text(body: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else as_json(found)
 
 
-def _calls(found: object, taken_ids: Collection[str], turn: int) -> tuple[list[FunctionCall], int]:
-    """The calls, and how many characters were written for them."""
-    parts = expect_list(found, "tool_calls")
+WrittenCall = tuple[object, str, object]
+"""Id, name and arguments of a call as a server wrote them."""
+
+
+def calls_of(written: Iterable[WrittenCall], taken_ids: Collection[str], turn: int) -> tuple[list[FunctionCall], int]:
+    """The calls, and how many characters were written for them. Raises Unreadable for more than CALLS_MAX."""
+    parts = list(written)
     if len(parts) > CALLS_MAX:
         raise Unreadable(f"the reply has {len(parts)} calls; at most {CALLS_MAX} are taken")
     calls: list[FunctionCall] = []
     new_ids: set[str] = set()
     written_chars, room = 0, ARGUMENTS_CHARS_MAX
-    for at, part in enumerate(parts):
-        call = expect_object(part, "a tool call")
-        function = expect_object(call.get("function") or {}, "a tool call's function")
-        ids = _ids(call.get("id"), f"call_{turn}_{at}")
+    for at, (given_id, name, given_arguments) in enumerate(parts):
+        ids = _ids(given_id, f"call_{turn}_{at}")
         call_id = next(each for each in ids if each not in taken_ids and each not in new_ids)
         new_ids.add(call_id)
-        name, arguments = text_at(function, "name") or "", _arguments(function.get("arguments"))
+        arguments = _arguments(given_arguments)
         written_chars += len(name) + len(arguments)
         kept = _kept(arguments, room)
         room -= len(kept)
-        calls.append(FunctionCall(id=call_id, name=_bounded(name, NAME_CHARS_MAX), arguments=kept))
+        calls.append(FunctionCall(id=call_id, name=bounded(name, NAME_CHARS_MAX), arguments=kept))
     return calls, written_chars
+
+
+def _written_calls(found: object) -> Iterator[WrittenCall]:
+    for part in expect_list(found, "tool_calls"):
+        call = expect_object(part, "a tool call")
+        function = expect_object(call.get("function") or {}, "a tool call's function")
+        yield call.get("id"), text_at(function, "name") or "", function.get("arguments")
 
 
 def _ids(given: object, ours: str) -> Iterator[str]:
@@ -192,18 +233,24 @@ def _reasoning(message: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _usage(body: Mapping[str, Any]) -> ChatUsage | None:
+def usage_in(body: Mapping[str, Any]) -> ChatUsage | None:
     found = body.get("usage")
     if found is None:
         return None
     usage = expect_object(found, "usage")
     details = expect_object(usage.get("prompt_tokens_details") or {}, "prompt_tokens_details")
-    return ChatUsage(
-        _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), _count(details, "cached_tokens")
-    )
+    written = expect_object(usage.get("completion_tokens_details") or {}, "completion_tokens_details")
+    prompt, completion = count_at(usage, "prompt_tokens"), count_at(usage, "completion_tokens")
+    reasoning = count_at(written, "reasoning_tokens")
+    if reasoning and count_at(usage, "total_tokens") == prompt + completion + reasoning:
+        completion += reasoning  # xAI counts reasoning beside the completion, all others as a part of it
+    # DeepSeek has a name of its own for what came from its cache
+    cached = count_at(details, "cached_tokens") or count_at(usage, "prompt_cache_hit_tokens")
+    return ChatUsage(prompt, completion, min(cached, prompt), min(count_at(details, "cache_write_tokens"), prompt))
 
 
-def _count(holder: Mapping[str, Any], name: str) -> int:
+def count_at(holder: Mapping[str, Any], name: str) -> int:
+    """A count of tokens, 0 where there is none. Raises Unreadable."""
     value = holder.get(name) or 0
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= TOKENS_MAX:
         raise Unreadable(f"{name} should be a whole number of tokens, at most {TOKENS_MAX:,}, and is", value)
@@ -253,7 +300,7 @@ def readable(text: str) -> str:
     return text
 
 
-def _bounded(text: str, most: int = TEXT_CHARS_MAX) -> str:
+def bounded(text: str, most: int = TEXT_CHARS_MAX) -> str:
     """`text`, readable, and where it is longer than `most` its beginning with a mark that says so."""
     left_out = len(text) - most
     return readable(text if left_out <= 0 else f"{text[:most]}… [{left_out:,} characters left out]")

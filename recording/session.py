@@ -1,7 +1,7 @@
 """A trader's sessions on a recording: their ids, what models and tools answered in each, and how each ended.
 
-A recorded session that was cut off - halted, out of time, interrupted - has answers up to some moment. A playback that
-gets there ends the session in the same way.
+A recorded session that was cut off - halted, out of time or money, interrupted - has answers up to some moment. A
+playback that gets there ends the session in the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from recording.recording import Recording
 
-_CUT = ("timed_out", "halted", "interrupted")
+_CUT = ("timed_out", "over_budget", "halted", "interrupted")
 
 
 class FillOrder:

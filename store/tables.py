@@ -6,6 +6,8 @@ Cash is USD in 1e-6, prices and quantities in 1e-8 (`store/columns.py`); `market
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,11 +22,12 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from store.columns import Moment, RowId, Words, cash, name, price, quantity
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -35,6 +38,14 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )
+
+
+def _rates(*, nullable: bool) -> list[Column[Any]]:
+    return [
+        Column(each, price(), nullable=nullable)
+        for each in ("input_usd", "cached_usd", "cache_write_usd", "output_usd")
+    ]
+
 
 # One row: what this store was made for, and its clock.
 run = Table(
@@ -246,6 +257,7 @@ sessions = Table(
     Column("tool_calls", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),  # of the input tokens
     Column("cost_usd", cash(), nullable=False),
     Column("market_time", Moment, nullable=False),
     Column("ended_market_time", Moment),
@@ -259,6 +271,7 @@ sessions = Table(
     Index(None, "outcome"),
 )
 
+# Rates are USD for a million tokens; rows from before they were kept have none.
 model_calls = Table(
     "model_calls",
     metadata,
@@ -266,14 +279,46 @@ model_calls = Table(
     Column("session_id", String(64), nullable=False),
     Column("account", name(32), nullable=False),
     Column("model", Words, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),  # cached and written ones too
     Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("is_estimate", Boolean, nullable=False, server_default=false()),  # the provider's count never came
+    *_rates(nullable=True),
     Column("cost_usd", cash(), nullable=False),
     Column("latency_ms", Float, nullable=False),
     Column("finish_reason", Words, nullable=False),
     Column("wall_time", Moment, nullable=False),
     Index(None, "session_id"),
     sqlite_autoincrement=True,
+)
+
+# Calls under way, each with the most that it can cost; settled, a row goes and one of model_calls comes.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("session_id", String(64), nullable=False),
+    Column("account", name(32), nullable=False),
+    Column("model", Words, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    *_rates(nullable=False),
+    Column("cost_usd", cash(), nullable=False),
+    Column("owner", String(64), nullable=False),  # the process that asked
+    Column("wall_time", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# What language models have cost on a wall day (UTC), reservations too; account "" is the whole floor.
+spending = Table(
+    "spending",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("account", name(32), primary_key=True),
+    Column("cost_usd", cash(), nullable=False),
+    Column("is_told", Boolean, nullable=False),  # that the day's cap is near
 )
 
 logs = Table(

@@ -22,7 +22,6 @@ from ledger.baselines import CASH
 from ledger.sessions import end_session_row, open_session_row
 from ledger.valuation import record_values
 from market import Market
-from model_clients.meter import ModelCall
 from personas import load_personas
 from store import tables
 from tests.bookkeeping import rows
@@ -32,9 +31,10 @@ from values.clock import FixedClock, market_day
 from values.errors import Refused
 from values.log import LogRow
 from values.money import ZERO, notional
+from values.usage import ModelCall, Rates, Tokens
 
 NAMES = ("warren", "george", "mine", CASH)
-HOUSE = House(load_personas(), timedelta(hours=1), Decimal("0.50"))
+HOUSE = House(load_personas(), timedelta(hours=1), Decimal(5))
 WHOLE = ("header", "leaderboard", "columns", "equity", "drawdown", "notifications", "health", "parts")
 OF_ACCOUNT = ("top", "strategy", "log", "holdings", "trades", "decisions", "value")
 
@@ -71,7 +71,11 @@ class Stage:
             )  # fmt: skip
 
     def call(self, cost: str, ago: timedelta = timedelta(0)) -> ModelCall:
-        return ModelCall("house/trend", 700, 30, Decimal(cost), 1.0, "stop", self.clock.wall() - ago)
+        rates = Rates(Decimal(0), Decimal(cost) * 2_500, Decimal(0), Decimal(0))  # 400 of the 700 tokens were cached
+        moment = self.clock.wall() - ago
+        call = ModelCall("house/trend", Tokens(700, 30, 400), rates, False, 1.0, "stop", moment)
+        assert call.cost_usd == Decimal(cost)
+        return call
 
 
 def stage_of(store: Store, venue: ShelfVenue) -> Stage:

@@ -17,6 +17,8 @@ from database import Store, read_account, write_log
 from desks.servers import Servers
 from ledger.reconcile import reconcile
 from market import Market, open_market, open_store
+from model_clients.meter import Budget
+from model_clients.routing import Route
 from store import tables
 from tests.shelf import simulated_settings
 from tracers import LogTracer
@@ -36,17 +38,23 @@ class SmallFloor:
     servers: Servers
     tracer: LogTracer
 
-    def trader(self, name: str, client: ChatCompletionClient, bounds: SessionBounds = BOUNDS) -> Trader:
+    def trader(
+        self,
+        name: str,
+        client: ChatCompletionClient | Route,
+        bounds: SessionBounds = BOUNDS,
+        budget: Budget | None = None,
+    ) -> Trader:
         return Trader(
             name,
             "Scripted",
-            "scripted/test",
+            client if isinstance(client, Route) else Route.to("scripted/test", client),
             prompt="You are a test.",
-            client=client,
             servers=self.servers.of(name),
             recorder=FloorRecorder(self.store, self.tracer),
             tracer=self.tracer.tracer,
             bounds=bounds,
+            budget=budget,
         )
 
     def rows(self, table: str, **where: object) -> Sequence[Row[Any]]:

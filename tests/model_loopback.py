@@ -118,7 +118,8 @@ class ModelLoopback:
 
     `requests` are the bodies and `headers` the headers so far; `usage` what was charged; `complaints` what OpenAI
     would have refused, and was; `open_now` and `open_most` count requests under way, `hung_up` clients that left a
-    request unanswered. `key` makes it refuse all others. `line_end`, `comments` and `write_bytes` shape the streams.
+    request unanswered. `key` makes it refuse all others. `judge` finds what another wire format would not take, for a
+    script of Raw. `line_end`, `comments` and `write_bytes` shape the streams.
     """
 
     def __init__(
@@ -129,7 +130,9 @@ class ModelLoopback:
         line_end: str = "\n",
         comments: bool = False,
         write_bytes: int | None = None,
+        judge: Callable[[str, Mapping[str, str], Mapping[str, Any]], str | None] = complaint_about,
     ) -> None:
+        self._judge = judge
         self.script = script
         self.key = key
         self.requests: list[dict[str, Any]] = []
@@ -250,7 +253,7 @@ class ModelLoopback:
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             given = headers.get("authorization", "none")
             return Raw(_error(f"Incorrect API key provided: {given}.", "invalid_api_key"), 401)
-        complaint = complaint_about(line, headers, request)
+        complaint = self._judge(line, headers, request)
         if complaint is None:
             return None
         self.complaints.append(complaint)

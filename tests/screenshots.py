@@ -62,6 +62,7 @@ def main() -> None:
                 visit.page.goto(page.address)
                 visit.page.locator('[data-chart="drawdown"] .scatterlayer .trace').first.wait_for(state="attached")
                 visit.page.wait_for_load_state("load")
+                visit.page.locator(".strip .open", has_text="waiting").wait_for()
                 ask(store, market, "run", None)
                 visit.page.locator(".strip .open", has_text="running:").wait_for()
                 target = FOLDER / f"{name}.png"

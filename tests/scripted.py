@@ -12,6 +12,8 @@ from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, 
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
+from model_clients.replies import ChatUsage
+
 Reply = str | list[FunctionCall] | Exception | asyncio.Event
 
 
@@ -22,8 +24,10 @@ def call(tool: str, call_id: str = "c", /, **arguments: Any) -> FunctionCall:
 class ScriptedModel(ChatCompletionClient):
     """Gives its replies in order, the last one again and again; an Event is waited for, which is a model that hangs.
 
-    `heard` holds, for each call, the messages that the model was sent.
+    `heard` holds, for each call, the messages that the model was sent. Each call is of 100 tokens and 10 more.
     """
+
+    output_tokens_max = 10
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -49,13 +53,16 @@ class ScriptedModel(ChatCompletionClient):
             await reply.wait()
             reply = "It is over."
         reason: Literal["stop", "function_calls"] = "stop" if isinstance(reply, str) else "function_calls"
-        return CreateResult(finish_reason=reason, content=reply, usage=RequestUsage(100, 10), cached=False)
+        return CreateResult(finish_reason=reason, content=reply, usage=ChatUsage(100, 10), cached=False)
 
     def last_results(self) -> list[str]:
         """What the tools of the turn before answered, as the model saw it."""
         message = self.heard[-1][-1]
         assert message.type == "FunctionExecutionResultMessage"
         return [result.content for result in message.content]
+
+    def request_bytes(self, messages: Sequence[LLMMessage], tools: Sequence[Tool | ToolSchema] = ()) -> int:
+        return 100
 
     async def create_stream(self, *_: Any, **__: Any) -> AsyncGenerator[str | CreateResult, None]:
         raise AssertionError("the desks do not stream")

@@ -6,6 +6,7 @@ together, and prints their results as JSON.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,14 @@ import database
 import venues.simulated  # noqa: F401 - early, so that the work itself is all that is left to do
 from database import NewRun, Store
 from market import open_market, open_store
+from model_clients.budget import Budget
+from model_clients.meter import OverBudget
 from store.migrate import upgrade
 from values.address import StoreAddress
+from values.clock import wall_now
 from values.errors import Refused, StoreUnusable
 from values.settings import MarketSettings, load
+from values.usage import ModelCall, Rates, Tokens
 
 START_S = 30.0
 START = get_context("fork").Barrier(1)
@@ -95,8 +102,31 @@ def open_accounts(url: str, strategy: str, *names: str) -> object:
     return opened
 
 
+def spend(url: str, account: str, cap_usd: str, count: str) -> object:
+    """Make `count` calls at once, each in a session of its own and as dear as can be; how many were refused."""
+    return asyncio.run(_spend(url, account, int(count), Decimal(cap_usd)))
+
+
+async def _spend(url: str, account: str, count: int, cap: Decimal) -> int:
+    with closing(Store(StoreAddress.parse(url, PROJECT))) as store:
+        budget = Budget(store, cap, cap)
+        calls = (one_call(budget, account, f"{os.getpid()}-{number}") for number in range(count))
+        return [isinstance(each, OverBudget) for each in await asyncio.gather(*calls, return_exceptions=True)].count(
+            True
+        )
+
+
+async def one_call(budget: Budget, account: str, session_id: str) -> None:
+    """A call that uses all that was held for it: 1 cent. Raises OverBudget."""
+    call = ModelCall("test/dear", Tokens(9_000, 1_000), CENT_RATES, False, 1.0, "stop", wall_now())
+    reservation = await budget.reserve(session_id, account, replace(call, is_estimate=True))
+    await asyncio.sleep(0)
+    await budget.settle(reservation, call)
+
+
+CENT_RATES = Rates.plain(Decimal(1), Decimal(1))
 WORK: dict[str, Callable[..., object]] = {
-    "open_new": open_new, "migrate": migrate, "orders": orders, "open_accounts": open_accounts,
+    "open_new": open_new, "migrate": migrate, "orders": orders, "open_accounts": open_accounts, "spend": spend,
 }  # fmt: skip
 
 

@@ -31,7 +31,8 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 from pydantic import BaseModel, SecretStr
 
-from model_clients.chat_completions import TEXT_ONLY, ChatCompletionsClient
+from model_clients.chat_completions import ChatCompletionsClient
+from model_clients.chat_format import ChatFormat
 from model_clients.failures import BadReply, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
 from model_clients.patience import FIRST_WAIT_S, LONGEST_WAIT_S, Patience
 from model_clients.replies import ChatUsage, read_reply
@@ -66,7 +67,7 @@ async def opened(
     time: Time | None = None,
     key: str | None = None,
     timeout_s: float = 55,
-    model_info: ModelInfo = TEXT_ONLY,
+    model_info: ModelInfo = ChatFormat.info,
     **server: Any,
 ) -> AsyncIterator[tuple[ModelLoopback, ChatCompletionsClient]]:
     async with ModelLoopback(script, **server) as loopback:
@@ -237,14 +238,15 @@ async def test_the_request_says_what_is_asked() -> None:
     class Verdict(BaseModel):
         buy: bool
 
-    info = TEXT_ONLY | {"structured_output": True}
+    info = ChatFormat.info | {"structured_output": True}
     async with opened(model_info=ModelInfo(**info)) as (server, client):
         await client.create(BEGIN, extra_create_args={"temperature": 0})
         await client.create(BEGIN, tools=TOOLS, tool_choice="none", json_output=True)
         await client.create(BEGIN, json_output=Verdict)
         await streamed(client, tools=TOOLS)
         plain, in_json, structured, in_stream = server.requests
-        assert plain == {"model": "qwen3", "temperature": 0, "messages": [{"role": "user", "content": "Begin."}]}
+        begun = [{"role": "user", "content": "Begin."}]
+        assert plain == {"model": "qwen3", "temperature": 0, "max_tokens": 8_000, "messages": begun}
         assert in_json["tool_choice"] == "none"
         assert in_json["response_format"] == {"type": "json_object"}
         assert structured["response_format"]["type"] == "json_schema"
@@ -377,7 +379,7 @@ def test_ids_stay_unique_whatever_a_model_makes_up(given_ids: list[list[str | No
     taken: list[str] = []
     for turn, ids in enumerate(given_ids):
         message = {"tool_calls": [tool_call("t", each) for each in ids]}
-        reply = read_reply({"choices": [{"message": message}]}, taken, turn * 2 + 1)
+        reply = read_reply({"choices": [{"message": message}]}, taken, turn * 2 + 1, ChatFormat().say_again)
         taken += [call.id for call in reply.content if isinstance(call, FunctionCall)]
     assert len(set(taken)) == len(taken) == sum(map(len, given_ids))
 
@@ -648,6 +650,13 @@ async def test_a_stream_that_nobody_reads_on_hangs_up() -> None:
         await asyncio.wait_for(server.left.wait(), 5)
 
 
+async def first_answer(server: ModelLoopback, client: ChatCompletionsClient) -> None:
+    """The first request of a key goes alone: its answer tells what the others may do."""
+    script, server.script = server.script, ["Hello."]
+    await client.create(BEGIN)
+    server.script = script
+
+
 async def test_fifty_at_once_are_all_under_way_and_get_their_own_answers() -> None:
     together = asyncio.Event()
 
@@ -659,6 +668,7 @@ async def test_fifty_at_once_are_all_under_way_and_get_their_own_answers() -> No
 
     async with opened(echo) as (server, client):
         asked = [[UserMessage(content=f"I am {number}", source="user")] for number in range(50)]
+        await first_answer(server, client)
         answers = await asyncio.gather(*(client.create(messages) for messages in asked))
         assert [answer.content for answer in answers] == [f"I am {number}" for number in range(50)]
 
@@ -673,6 +683,7 @@ async def test_at_most_a_hundred_connections_are_open_and_turns_share_them() -> 
         return "Hello."
 
     async with opened(wait_for_a_hundred) as (server, client):
+        await first_answer(server, client)
         await asyncio.gather(*(client.create(BEGIN) for _ in range(110)))
         assert server.open_most == 100
         assert server.connections == 100

@@ -207,8 +207,8 @@ def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path
     ("variable", "value", "says"),
     [
         ("RUN_EVERY_N_MINUTES", "0", "RUN_EVERY_N_MINUTES is '0'"),
-        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house, openai/NAME"),
-        ("MODEL", "openai/x", "OPENAI_API_KEY"),
+        ("MODEL", "gpt", "MODEL is 'gpt'; allowed: house, provider/NAME"),
+        ("MODEL", "openai/gpt-5", "OPENAI_API_KEY"),
         ("PUSHOVER_USER", "u", "PUSHOVER_TOKEN"),
         ("MARKET", "moon", "MARKET is 'moon'"),
         ("MARKET", "live", "live prices come with a later version"),

@@ -75,7 +75,7 @@ def test_a_trade_tells_its_price_its_spread_its_session_and_what_led_to_it(stage
     for text in (
         "buy 3 NVDA", "187.42 USD, replay, of", "Filled at 187.79484 USD", "Spread paid 1.1245 USD", "−563.38 USD",
         "it is cheap", "Mode trade", "Model openai/some", "Outcome completed", "4 turns, 5 tool calls",
-        "700 tokens read, 30 written", "1.2300 US cents", "I bought chips.",
+        "700 tokens read, 30 written, 57 % of those read from a cache", "1.2300 US cents", "I bought chips.",
     ):  # fmt: skip
         assert text in told, text
     _, researched, tools = re.split("What was researched|Tools called", told)

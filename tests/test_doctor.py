@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -31,7 +32,7 @@ from market import Market, open_market, open_store
 from values.address import StoreAddress
 from values.clock import wall_now
 from values.log import LogRow
-from values.settings import PROJECT, FloorSettings, MarketSettings, load
+from values.settings import PROJECT, PROVIDER_NAMES, FloorSettings, MarketSettings, load
 
 PAGE = 4096
 CANARY = "canary-4f1d"
@@ -344,8 +345,8 @@ def test_a_check_that_breaks_is_a_line_and_the_others_go_on(
     ("variables", "subject", "state", "text"),
     [
         ({"MODEL": "ollama/qwen3"}, "model", "ok", "ollama/qwen3, because MODEL says so"),
-        ({"MODEL": "openai/gpt-5"}, "model", "FAIL", "OPENAI_API_KEY is None -> set it to a key of OpenAI"),
-        ({"MODEL": "oracle"}, "settings", "FAIL", "MODEL is 'oracle' -> set it to house, openai/NAME"),
+        ({"MODEL": "openai/gpt-5"}, "model", "FAIL", "OPENAI_API_KEY is None -> set it to a key of openai"),
+        ({"MODEL": "oracle"}, "settings", "FAIL", "MODEL is 'oracle' -> set it to house, provider/NAME"),
         ({"PUSH_URLS": f"json://user:{CANARY}@127.0.0.1/x"}, "push", "ok", "messages go to json"),
         ({"PUSH_URLS": f"nothing://{CANARY}"}, "push", "FAIL", "entry 1 of PUSH_URLS is 'nothing://[secret]'"),
         ({"PUSHOVER_TOKEN": CANARY}, "push", "FAIL", "PUSHOVER_USER is None"),
@@ -416,15 +417,18 @@ def services(**answers: tuple[int, str]) -> Iterator[Services]:
 
 def settings_for(url: str) -> FloorSettings:
     secret = SecretStr(CANARY)
+    models: dict[str, Any] = {f"{name}_api_key": secret for name in PROVIDER_NAMES if name != "ollama"}
+    models |= {f"{name}_base_url": f"{url}/{name}/v1/" for name in PROVIDER_NAMES}
     return FloorSettings(
-        model="ollama/qwen3", openai_api_key=secret, openai_base_url=f"{url}/v1", ollama_base_url=f"{url}/v1/",
+        model="ollama/qwen3", **models,
         brave_api_key=secret, brave_base_url=url, pushover_user=secret, pushover_token=secret, pushover_base_url=url,
         polygon_api_key=secret, polygon_plan="paid", polygon_base_url=url,
     )  # fmt: skip
 
 
 GOOD = {
-    "models": (200, '{"object":"list","data":[]}'),
+    "models": (200, '{"object":"list","data":[],"models":[]}'),
+    "key": (200, '{"data":{"limit_remaining":null}}'),
     "search": (200, '{"type":"search","web":{"results":[]}}'),
     "validate": (200, '{"status":1,"devices":["phone"]}'),
     "SPY": (200, '{"status":"DELAYED","request_id":"1","ticker":{}}'),
@@ -436,7 +440,10 @@ async def test_online_asks_each_service_with_its_key_and_shows_none() -> None:
         found = await ask_all(settings_for(served.url))
     assert [(each.subject, each.state) for each in found] == [(each.name, "ok") for each in UPSTREAMS]
     asked = dict(served.asked)
-    assert f"Bearer {CANARY}" in " ".join(text for path, text in served.asked if path == "/v1/models")
+    named = {"anthropic": "x-api-key: ", "google": "x-goog-api-key: "}
+    for name in PROVIDER_NAMES:
+        said = asked[f"/{name}/v1/{'key' if name == 'openrouter' else 'models'}"].lower()
+        assert (f"{named.get(name, 'authorization: bearer ')}{CANARY}".lower() in said) == (name != "ollama")
     assert CANARY in asked["/res/v1/web/search?q=market&count=1"]
     assert f"Bearer {CANARY}" in asked["/v2/snapshot/locale/us/markets/stocks/tickers/SPY"]
     assert f"token={CANARY}&user={CANARY}" in asked["/1/users/validate.json"]
@@ -457,7 +464,7 @@ async def test_online_asks_each_service_with_its_key_and_shows_none() -> None:
     ids=["a wrong key", "too many", "a fault", "a redirect", "a portal", "a refusal", "silence"],
 )
 async def test_online_says_what_is_wrong_with_a_service(answer: tuple[int, str], state: str, text: str) -> None:
-    with services(models=answer, search=answer, validate=answer, SPY=answer) as served:
+    with services(models=answer, key=answer, search=answer, validate=answer, SPY=answer) as served:
         found = await ask_all(settings_for(served.url), deadline_s=0.2 if answer[0] == 0 else 10.0)
     assert len(found) == len(UPSTREAMS)
     for finding in found:
@@ -482,5 +489,6 @@ def test_online_without_a_key_asks_nobody(
             monkeypatch.setenv(name, served.url)
         code, lines = told(online=True)
     assert (code, served.asked) == (0, [])
-    for name in ("openai", "brave", "pushover"):
+    keyed = [name for name in PROVIDER_NAMES if name not in ("ollama", "compatible")]
+    for name in (*keyed, "brave", "pushover"):
         assert "skipped: no key" in lines[name]

@@ -31,6 +31,7 @@ from tests.polygon_loopback import (
     close_of,
     refusal,
 )  # fmt: skip
+from tests.shelf import ShelfVenue
 from values.clock import FixedClock
 from values.corporate_action import Delisting, Dividend, Rename, Split
 from values.errors import Refused, UnknownSymbol, VenueUnavailable
@@ -47,8 +48,10 @@ PLANS: tuple[PolygonPlan, ...] = get_args(PolygonPlan)
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with an account and nothing of the vendor's, to be copied."""
     path = tmp_path_factory.mktemp("live") / "empty.db"
-    live_store(path).close()
+    with closing(live_store(path)) as store:
+        open_account(store, Market(ShelfVenue(), FixedClock(OPEN)), "warren")
     return path
 
 
@@ -75,9 +78,7 @@ def paths(vendor: PolygonLoopback) -> list[str]:
 
 
 def account(store: Store, venue: PolygonVenue) -> Account:
-    market = Market(venue, FixedClock(OPEN))
-    open_account(store, market, "warren")
-    return Account(store, market, "warren", "client")
+    return Account(store, Market(venue, FixedClock(OPEN)), "warren", "client")
 
 
 # --- the free plan

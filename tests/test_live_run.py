@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from commands.run import _opening_lines, _server_settings
+from commands.seats import Models
 from database import NewRun, Store
 from desks.servers import SERVERS
 from market import open_market, open_store
@@ -69,7 +70,7 @@ def test_a_store_that_is_there_keeps_its_market_and_a_key_that_it_does_not_use_g
     told = settings(path, polygon_api_key=KEY)
     with closing(open_store(told)) as store:
         assert open_market(store, told).name == "simulated"
-        [line] = [line for line in _opening_lines(store, told) if "POLYGON_API_KEY" in line]
+        [line] = [line for line in _opening_lines(store, told, Models([], told)) if "POLYGON_API_KEY" in line]
         assert "which does not use it" in line
         assert KEY not in line
         assert "POLYGON_API_KEY" not in _server_settings(store, told)
@@ -80,7 +81,7 @@ def test_a_store_that_is_there_keeps_its_market_and_a_key_that_it_does_not_use_g
 def test_a_live_floor_names_its_plan_and_gives_the_key_to_those_that_price_or_search(tmp_path: Path) -> None:
     told = settings(tmp_path / "live.db", polygon_api_key=KEY, polygon_plan="paid")
     with closing(open_store(told)) as store:
-        assert "market LIVE (Polygon, plan paid)" in next(iter(_opening_lines(store, told)))
+        assert "market LIVE (Polygon, plan paid)" in next(iter(_opening_lines(store, told, Models([], told))))
         given = _server_settings(store, told)
     assert (given["POLYGON_API_KEY"], given["POLYGON_PLAN"], given["MARKET"]) == (KEY, "paid", "live")
     assert {row.name for row in SERVERS if "POLYGON_API_KEY" in row.environment} == {"market", "accounts", "search"}

@@ -13,7 +13,7 @@ import pytest_asyncio
 from autogen_core import FunctionCall
 from autogen_core.models import CreateResult
 
-from commands.seats import FloorRecorder, seats
+from commands.seats import FloorRecorder, Models, seats
 from desks.connection import CallRefused
 from model_clients.failures import ModelUnavailable
 from personas import load_personas
@@ -167,7 +167,7 @@ async def test_what_a_server_writes_to_one_trader_is_never_another_ones_answer(f
     async with ModelLoopback(speak) as server:
         settings = load(FloorSettings, model="openai/loopback", openai_base_url=server.base_url)
         recorder = FloorRecorder(floor.store, floor.tracer)
-        async with seats(personas, floor.servers, recorder, settings) as traders:
+        async with seats(personas, floor.servers, recorder, settings, Models(personas, settings)) as traders:
             ends = [await traders[name].run("trade") for name in ("warren", "george")]
         assert server.complaints == []
     # had george heard warren's word first, he would have been asked for his decision

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from accounts import open_account
 from database import NewRun, Store
-from ledger.reconcile import Difference, reconcile
+from ledger.difference import Difference
+from ledger.reconcile import reconcile
 from ledger.valuation import record_values
 from market import Market
 from tests.conftest import START

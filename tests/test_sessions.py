@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,10 +16,17 @@ from autogen_core import FunctionCall
 
 from desks.servers import ROLES, SERVERS
 from desks.workbench import envelope
+from model_clients.budget import Budget
+from model_clients.chat_completions import ChatCompletionsClient
+from model_clients.failures import ModelUnavailable
+from model_clients.prices import Price
+from model_clients.routing import Candidate, Route
 from tests.floors import SmallFloor, small_floor
+from tests.model_loopback import Answer, ModelLoopback, tool_call
 from tests.scripted import ScriptedModel, call
 from traders import SessionBounds, as_data
 from values.log import LOG_TYPES
+from values.usage import Rates, Tokens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -197,6 +206,66 @@ async def test_a_session_without_a_decision_is_asked_for_one(floor: SmallFloor) 
     end = await floor.trader("warren", model).run("trade")
     assert end.outcome == "completed"
     assert "record_decision" in str(model.heard[1][-1].content)
+
+
+PRICE = Price.flat(Rates.plain(Decimal(1), Decimal(1)))
+
+
+async def test_a_session_at_its_traders_cap_ends_over_budget_with_its_books_in_order(floor: SmallFloor) -> None:
+    first, later = PRICE.rates(1).cost(Tokens(1_100, 10)), PRICE.rates(1).cost(Tokens(100, 10))
+    budget = Budget(floor.store, first + later, Decimal(1))
+    model = ScriptedModel([call("buy_shares", **BUY)])
+    end = await floor.trader("warren", Route.to("test/dear", model, PRICE), budget=budget).run("trade")
+    assert (end.outcome, len(model.heard)) == ("over_budget", 11)
+    assert "warren may cost 0.00122 USD a day: 0.00121 is spent" in end.reason
+    (session,) = floor.rows("sessions", id=end.session_id)
+    calls = floor.rows("model_calls", session_id=end.session_id)
+    assert session.cost_usd == sum(row.cost_usd for row in calls) == 11 * later
+    assert len(floor.rows("transactions", session_id=end.session_id)) == 8  # its limit, in force to the end
+    assert floor.rows("reservations") == []
+    assert floor.differences() == []
+
+
+async def test_a_session_whose_model_went_down_says_in_its_record_which_other_answered(floor: SmallFloor) -> None:
+    down = ScriptedModel([call("get_balance", name="warren")], ModelUnavailable("openai/a did not answer"))
+    other = ScriptedModel([DECISION], APPRAISAL)
+    route = Route((Candidate("openai/a", down), Candidate("groq/b", other)))
+    end = await floor.trader("warren", route).run("trade")
+    (session,) = floor.rows("sessions", id=end.session_id)
+    assert (session.outcome, session.model) == ("completed", "openai/a")
+    assert session.reason == "from turn 2 on groq/b instead of openai/a: openai/a did not answer"
+    calls = floor.rows("model_calls", session_id=end.session_id)
+    assert [row.model for row in calls] == ["openai/a", "groq/b", "groq/b"]
+
+
+async def test_a_request_begins_with_the_one_before_it_and_sessions_begin_alike(floor: SmallFloor) -> None:
+    def speak(request: dict[str, Any]) -> Answer | str:
+        turn = sum(message["role"] == "assistant" for message in request["messages"])
+        decision = tool_call("record_decision", **json.loads(DECISION.arguments))
+        said = [tool_call("get_balance", name="warren"), decision]
+        return Answer(calls=[said[turn]], cached_tokens=64) if turn < 2 else APPRAISAL
+
+    async with ModelLoopback(speak) as server:
+        for mode in ("trade", "rebalance"):
+            client = ChatCompletionsClient("m", base_url=server.base_url, api_key=None)
+            end = await floor.trader("warren", Route.to("openai/m", client)).run(mode)
+            await client.close()
+            assert end.outcome == "completed"
+        assert server.complaints == []
+    first, second = server.requests[:3], server.requests[3:]
+    for session in (first, second):
+        for before, after in itertools.pairwise(session):
+            assert after["messages"][: len(before["messages"])] == before["messages"]
+    assert all(json.dumps(each["tools"]) == json.dumps(first[0]["tools"]) for each in (*first, *second))
+    (system, task), (other_system, other_task) = (each[0]["messages"] for each in (first, second))
+    assert system == other_system
+    both = zip(task["content"], other_task["content"], strict=False)
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], both)
+    alike = "".join(sign for sign, _ in pairs)
+    assert "record_decision" in alike
+    assert "account `warren`" in alike
+    (row,) = floor.rows("sessions", id=end.session_id)
+    assert (row.cached_tokens, row.input_tokens) == (128, sum(call.input_tokens for call in end.model_calls))
 
 
 async def test_the_order_key_is_hidden_from_the_model(floor: SmallFloor) -> None:

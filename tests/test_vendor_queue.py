@@ -70,6 +70,7 @@ def test_a_turn_counts_until_a_whole_window_after_its_answer(store: Store) -> No
     assert began[5] <= 8.0 + 60.0 + 1.0, "and no longer than that"
 
 
+@pytest.mark.sqlite_only
 def test_who_has_no_turn_in_time_is_told_how_long_it_would_be(store: Store) -> None:
     hands = Hands()
     queue = made(store, hands)
@@ -92,6 +93,7 @@ def test_nobody_asks_what_another_is_asking(store: Store) -> None:
         assert later is not None
 
 
+@pytest.mark.sqlite_only
 def test_prices_have_turns_that_other_questions_can_not_take(store: Store) -> None:
     hands = Hands()
     queue = made(store, hands, reserved=2)
@@ -122,6 +124,7 @@ def test_turns_are_taken_in_the_order_of_asking(store: Store) -> None:
         assert [history._take(), second._take(), first._take()] == [False, False, True]
 
 
+@pytest.mark.sqlite_only
 def test_one_that_died_waiting_holds_nobody_up(store: Store) -> None:
     hands = Hands()
     queue = made(store, hands, limit=1)
@@ -133,6 +136,7 @@ def test_one_that_died_waiting_holds_nobody_up(store: Store) -> None:
         assert taken_over is not None
 
 
+@pytest.mark.sqlite_only
 def test_one_that_stood_still_asks_anew_and_nobody_else_waits_for_it(store: Store) -> None:
     hands = Hands()
     queue = made(store, hands, limit=1)
@@ -146,6 +150,7 @@ def test_one_that_stood_still_asks_anew_and_nobody_else_waits_for_it(store: Stor
             assert hands.passed >= 2 * 60.0
 
 
+@pytest.mark.sqlite_only
 def test_the_vendors_word_stops_everybody_for_as_long_as_it_says(store: Store) -> None:
     hands = Hands()
     queue = made(store, hands)
@@ -157,6 +162,7 @@ def test_the_vendors_word_stops_everybody_for_as_long_as_it_says(store: Store) -
     assert 30.0 <= ask(queue, "next") - begun <= 31.0
 
 
+@pytest.mark.sqlite_only
 def test_a_clock_that_was_set_back_stops_nobody_for_longer_than_a_window(store: Store) -> None:
     hands = Hands()
     queue = made(store, hands, limit=1)

@@ -98,6 +98,8 @@ async def test_books_memory_pushes_tokens_and_cents_agree_with_what_the_loopback
     history_dir: Path, tmp_path: Path
 ) -> None:
     history = real_hours(history_dir, tmp_path / "hours.csv")
+    prices = tmp_path / "prices.toml"
+    prices.write_text(f'["openai/loopback"]\ninput_usd = {INPUT_USD}\noutput_usd = {OUTPUT_USD}\n')
     with (
         SearchLoopback() as search,
         PushLoopback(pushover_token=PUSHOVER_TOKEN, pushover_user=PUSHOVER_USER, ntfy_password=NTFY_PASSWORD) as push,
@@ -109,8 +111,9 @@ async def test_books_memory_pushes_tokens_and_cents_agree_with_what_the_loopback
                 "MODEL": "openai/loopback",
                 "OPENAI_API_KEY": OPENAI_KEY,
                 "OPENAI_BASE_URL": model.base_url,
-                "MODEL_INPUT_USD": str(INPUT_USD),
-                "MODEL_OUTPUT_USD": str(OUTPUT_USD),
+                "MODEL_PRICES": str(prices),
+                "TRADER_DAY_CENTS": "100000",
+                "FLOOR_DAY_CENTS": "100000",
                 "SEARCH_PROVIDER": "brave",
                 "BRAVE_API_KEY": search_loopback.KEY,
                 "BRAVE_BASE_URL": search.base_url,

@@ -21,7 +21,8 @@ from autogen_core.tools import FunctionTool, ToolSchema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_clients.wire_format import WireFormat, as_object, tool_choice_field
+from model_clients.chat_format import ChatFormat, tool_choice_field
+from model_clients.wire_format import as_object
 
 PRICE: ToolSchema = {
     "name": "lookup_share_price",
@@ -36,7 +37,7 @@ def results(*pairs: tuple[str, str]) -> FunctionExecutionResultMessage:
     )
 
 
-def sent(wire: WireFormat, *messages: LLMMessage) -> list[Any]:
+def sent(wire: ChatFormat, *messages: LLMMessage) -> list[Any]:
     decoded = json.loads(wire.body({"model": "m"}, messages, []))
     assert list(decoded) == ["model", "messages"]
     return list(decoded["messages"])
@@ -57,7 +58,7 @@ def test_a_conversation_reads_as_openai_wants_it() -> None:
         results(("c1", "187.42"), ("c2", "10000")),
         AssistantMessage(content="I hold.", thought="private", source="trader"),
     ]
-    body = WireFormat().body({"model": "m", "temperature": 0}, messages, [PRICE, {"name": "get_balance"}])
+    body = ChatFormat().body({"model": "m", "temperature": 0}, messages, [PRICE, {"name": "get_balance"}])
     assert json.loads(body) == {
         "model": "m",
         "temperature": 0,
@@ -99,7 +100,7 @@ def test_a_tool_of_autogen_is_offered_as_its_schema_says() -> None:
         return text
 
     tool = FunctionTool(find, name="find", description="Finds.", strict=True)
-    [offered] = json.loads(WireFormat().body({"model": "m"}, [], [tool]))["tools"]
+    [offered] = json.loads(ChatFormat().body({"model": "m"}, [], [tool]))["tools"]
     function = offered["function"]
     assert (function["name"], function["description"], function["strict"]) == ("find", "Finds.", True)
     assert list(function["parameters"]["properties"]) == ["text"]
@@ -110,7 +111,7 @@ def test_images_go_as_data_urls_beside_their_text() -> None:
     from PIL import Image as Picture
 
     image = Image.from_pil(Picture.open(BytesIO(base64.b64decode(pixel))))
-    [message] = sent(WireFormat(vision=True), UserMessage(content=["a chart", image], source="user"))
+    [message] = sent(ChatFormat(vision=True), UserMessage(content=["a chart", image], source="user"))
     text, picture = message["content"]
     assert text == {"type": "text", "text": "a chart"}
     assert picture["image_url"]["url"].startswith("data:image/png;base64,")
@@ -130,19 +131,19 @@ def test_arguments_that_are_an_object_go_back_letter_by_letter() -> None:
     [("multi_tool_use.parallel", "multi_tool_use_parallel"), ("", "_"), ("x" * 70, "x" * 64)],
 )
 def test_a_name_that_a_model_made_up_does_not_make_its_history_unacceptable(made_up: str, on_the_wire: str) -> None:
-    [message] = sent(WireFormat(), AssistantMessage(content=[FunctionCall("c", "{}", made_up)], source="t"))
+    [message] = sent(ChatFormat(), AssistantMessage(content=[FunctionCall("c", "{}", made_up)], source="t"))
     assert message["tool_calls"][0]["function"]["name"] == on_the_wire
 
 
 def test_a_lone_half_of_a_character_does_not_stop_a_request() -> None:
-    [message] = sent(WireFormat(), UserMessage(content="half \ud83d", source="user"))
+    [message] = sent(ChatFormat(), UserMessage(content="half \ud83d", source="user"))
     assert message["content"] == "half \ud83d"
 
 
 def test_what_a_model_said_beside_its_calls_goes_back_under_the_names_it_came_with() -> None:
     calls = [FunctionCall("c", "{}", "get_balance")]
-    wire = WireFormat()
-    wire.remember(calls, "Hmm.\n\nI look.", {"content": "I look.", "reasoning_content": "Hmm."})
+    wire = ChatFormat()
+    wire.remember(calls, "Hmm.\n\nI look.", wire.say_again(calls, {"content": "I look.", "reasoning_content": "Hmm."}))
     [message] = sent(wire, AssistantMessage(content=calls, thought="Hmm.\n\nI look.", source="t"))
     assert message["content"] == "I look."
     assert message["reasoning_content"] == "Hmm."
@@ -150,8 +151,8 @@ def test_what_a_model_said_beside_its_calls_goes_back_under_the_names_it_came_wi
 
 def test_what_is_in_use_is_kept_and_what_is_not_is_forgotten() -> None:
     calls = [FunctionCall("c", "{}", "get_balance")]
-    wire = WireFormat(kept_bytes_max=4_000)
-    wire.remember(calls, "Hmm.", {"content": None, "reasoning": "Hmm."})
+    wire = ChatFormat(kept_bytes_max=4_000)
+    wire.remember(calls, "Hmm.", wire.say_again(calls, {"content": None, "reasoning": "Hmm."}))
     said = AssistantMessage(content=calls, thought="Hmm.", source="t")
     for turn in range(50):
         assert sent(wire, said, UserMessage(content=f"{turn} " * 100, source="user"))[0]["reasoning"] == "Hmm."
@@ -167,7 +168,7 @@ def test_a_message_that_was_changed_is_converted_again() -> None:
     parts = UserMessage(content=["one"], source="user")
     call = AssistantMessage(content=[FunctionCall("one", '{"one": 1}', "one")], thought="one", source="t")
     result = results(("one", "one"))
-    wire = WireFormat()
+    wire = ChatFormat()
     before = sent(wire, user, parts, call, result)
     assert isinstance(parts.content, list)
     assert isinstance(call.content[0], FunctionCall)
@@ -186,7 +187,7 @@ def test_a_message_that_was_changed_is_converted_again() -> None:
 
 
 def test_a_turn_converts_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    wire = WireFormat()
+    wire = ChatFormat()
     history: list[LLMMessage] = [UserMessage(content="Begin.", source="user")]
     for turn in range(50):
         history.append(AssistantMessage(content=[FunctionCall(f"c{turn}", "{}", "get_balance")], source="t"))
@@ -225,11 +226,11 @@ messages = st.one_of(
 
 @given(pool=st.lists(messages, min_size=1, max_size=6), kept=st.sampled_from([0, 150, 8_000_000]), data=st.data())
 def test_a_request_is_the_same_whatever_was_sent_before(pool: list[LLMMessage], kept: int, data: st.DataObject) -> None:
-    wire = WireFormat(kept_bytes_max=kept)
+    wire = ChatFormat(kept_bytes_max=kept)
     for _ in range(4):
         history = data.draw(st.lists(st.sampled_from(pool), max_size=8))
         body = wire.body({"model": "m"}, history, [PRICE])
-        assert body == WireFormat().body({"model": "m"}, history, [PRICE])
+        assert body == ChatFormat().body({"model": "m"}, history, [PRICE])
         assert wire.kept_bytes <= kept
         changed = data.draw(st.sampled_from(pool))
         if isinstance(changed.content, str):
@@ -242,7 +243,7 @@ def test_a_request_is_the_same_whatever_was_sent_before(pool: list[LLMMessage], 
 
 @given(history=st.lists(messages, max_size=8))
 def test_every_request_is_json_with_a_message_for_each(history: list[LLMMessage]) -> None:
-    decoded = json.loads(WireFormat().body({"model": "m"}, history, []))["messages"]
+    decoded = json.loads(ChatFormat().body({"model": "m"}, history, []))["messages"]
     expected = [
         role
         for message in history
@@ -268,6 +269,6 @@ def test_a_tool_that_is_asked_for_by_name_must_be_on_offer() -> None:
 
 
 def test_a_tool_is_never_taken_for_another_that_lay_in_its_place_in_memory() -> None:
-    wire = WireFormat()
+    wire = ChatFormat()
     bodies = [wire.body({"model": "m"}, [], [{"name": f"t{number}"}]) for number in range(2_000)]
     assert [json.loads(body)["tools"][0]["function"]["name"] for body in bodies] == [f"t{n}" for n in range(2_000)]

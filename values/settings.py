@@ -11,14 +11,14 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_valid
 
 from values.environment import PROJECT, Address, load
 from values.market_settings import MarketKind, MarketSettings, StoreSettings
-from values.model_settings import OPENAI_URL, ModelSettings
+from values.model_settings import PROVIDER_NAMES, ModelSettings
 from values.push_settings import Event, Level, PushSettings
 from values.research_settings import SearchSettings
 
 __all__ = [
-    "OPENAI_URL", "PROJECT", "SETTINGS_CLASSES", "DashboardSettings", "Event", "FloorSettings", "Level", "MarketKind",
-    "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings", "StoreSettings",
-    "is_loopback", "load", "settings_table",
+    "PROJECT", "PROVIDER_NAMES", "SETTINGS_CLASSES", "DashboardSettings", "Event", "FloorSettings", "Level",
+    "MarketKind", "MarketSettings", "ModelSettings", "PushSettings", "ScheduleSettings", "SearchSettings",
+    "StoreSettings", "is_loopback", "load", "settings_table",
 ]  # fmt: skip
 
 
@@ -30,6 +30,12 @@ class ScheduleSettings(MarketSettings):
     )
     session_cents: Annotated[int, Field(ge=0, le=100_000)] = Field(
         50, description="US cents of model use that a session may take, 0 to 100000"
+    )
+    trader_day_cents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        200, description="US cents of model use that a trader may take on a wall day (UTC), 0 to 1000000"
+    )
+    floor_day_cents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        500, description="US cents of model use that all traders together may take on a wall day (UTC), 0 to 1000000"
     )
 
 
@@ -97,6 +103,9 @@ class FloorSettings(DashboardSettings, ModelSettings, PushSettings, SearchSettin
     )
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
+    )
+    session_searches: Annotated[int, Field(ge=0, le=500)] = Field(
+        20, description="searches and pages that a trader's researcher may ask for in a session, 0 to 500"
     )
     otel_exporter_otlp_endpoint: Address | None = Field(
         None, description="an OpenTelemetry collector (OTLP over HTTP) that gets every span too"

@@ -146,7 +146,8 @@ class Flight:
                 refreshed = now
             # nobody comes before it: it may sleep until its turn, but for a sign of life
             wait = min(free_at - now, queue._lease / 3).total_seconds()
-            queue._sleep(queue._poll_s if ahead else min(max(wait, 0.01), self._ends - queue.monotonic() + 0.01))
+            left = self._ends - queue.monotonic()
+            queue._sleep(max(0.01, min(queue._poll_s if ahead else wait, left)))
         try:
             yield
         finally:

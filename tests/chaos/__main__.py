@@ -23,6 +23,7 @@ PROOFS: tuple[str, ...] = (
     "torn",
     "copies",
     "models",
+    "spending",
     "injections",
     "live",
     "canaries",

@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from autogen_core.models import ChatCompletionClient
 from sqlalchemy import Row, Table, select
 
 from commands.seats import FloorRecorder
@@ -22,6 +21,7 @@ from desks.connection import ServerConnection
 from desks.nursery import Nursery
 from desks.servers import SERVERS, ServerRow, launch_of
 from market import Market, open_market, open_store
+from model_clients.routing import Route
 from store import tables
 from tests.chaos.stranger import Stranger
 from tracers import LogTracer
@@ -60,7 +60,7 @@ class Arena:
     async def seat(
         self,
         name: str,
-        client: ChatCompletionClient,
+        model: Route,
         bounds: SessionBounds,
         stranger: Stranger,
         *,
@@ -88,9 +88,8 @@ class Arena:
             yield Trader(
                 name,
                 "Obedient",
-                "scripted/obedient",
+                model,
                 prompt="You do as you are told.",
-                client=client,
                 servers={**self._shared, **own},
                 recorder=FloorRecorder(self.store, self.tracer),
                 tracer=self.tracer.tracer,

@@ -32,11 +32,11 @@ import psutil
 
 from benchmarks.figure import Figure
 from desks.servers import SERVERS
-from model_clients.providers import client_for
+from model_clients.providers import Providers
 from push.targets import Targets
 from tests.chaos.upstreams import FAULTS, Indiscreet
 from values.errors import BadSetting
-from values.settings import PROJECT, FloorSettings, load
+from values.settings import PROJECT, PROVIDER_NAMES, FloorSettings, load
 
 COMMANDS = (
     "doctor",
@@ -82,11 +82,13 @@ def canaries(chance: random.Random) -> tuple[Canary, ...]:
         return begin + "".join(chance.choices(letters + signs * 4, k=chars)) + chance.choice(letters)
 
     model, search, prices = made("sk-canary-"), made("BSA-canary-"), made("canary-")
+    others = {each: made(f"{each}-canary-") for each in PROVIDER_NAMES if each not in ("openai", "ollama")}
     user, token, topic = made("canaryUser", "", 19), made("canaryToken", "", 18), made("canaryTopic", "")
     password, page = made("canary-", "/+=._~-%:@ &?#"), made("canary-")
     push = frozenset({"push"})
     return (
         Canary("OPENAI_API_KEY", model, (model,)),
+        *(Canary(f"{each.upper()}_API_KEY", key, (key,)) for each, key in others.items()),
         Canary("POLYGON_API_KEY", prices, (prices,), frozenset({"market", "accounts", "search"})),
         Canary("BRAVE_API_KEY", search, (search,), frozenset({"search"})),
         Canary("PUSHOVER_USER", user, (user,), push),
@@ -256,7 +258,7 @@ def _environment(address: str, store: Path, secrets: Sequence[Canary]) -> dict[s
         "HOME": str(store.parent),
         "DATABASE_URL": f"sqlite:///{store}/accounts.db",
         "MODEL": "openai/indiscreet",
-        "OPENAI_BASE_URL": f"{here}/v1",
+        **{f"{each.upper()}_BASE_URL": f"{here}/v1" for each in PROVIDER_NAMES},
         "SEARCH_PROVIDER": "brave",
         "BRAVE_BASE_URL": here,
         "ALLOW_LIVE_RESEARCH": "true",
@@ -280,7 +282,8 @@ def wrong_settings(secrets: Sequence[Canary]) -> Search:
                 settings = load(FloorSettings, **{canary.setting.lower(): value, "model": "openai/m"})
                 search.look("settings as they are shown", repr(settings).encode())
                 Targets(settings).check()
-                client_for("openai/m", settings)
+                provider = canary.setting.removesuffix("_API_KEY").lower()
+                Providers(settings).client(f"{provider if provider in PROVIDER_NAMES else 'openai'}/m")
             except BadSetting as error:
                 search.look("an error of settings", "".join(traceback.format_exception(error)).encode())
     return search

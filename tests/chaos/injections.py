@@ -26,7 +26,9 @@ from database import read_account
 from ledger.limits import parse_limit
 from memory import memory_path
 from memory.graph import MemoryGraph
-from model_clients.meter import Price
+from model_clients.bounds import UNSEEN_TOKENS
+from model_clients.prices import Price
+from model_clients.routing import Route
 from push.outbox import HOURLY
 from store import tables
 from tests.bookkeeping import books, differences
@@ -55,10 +57,14 @@ from tests.chaos.stranger import CLOSED_PAGE, PAGE, Stranger
 from tests.scripted import call
 from traders import SessionBounds, SessionEnd
 from values.settings import PROJECT
+from values.usage import Rates, Tokens
 
 AT_ONCE = 3
-BOUNDS = SessionBounds(TURNS, 120.0, SESSION_USD, Price(Decimal(400), Decimal(1000)))
-"""The scripted model reads 100 tokens and writes 10 a call: CALL_USD."""
+BOUNDS = SessionBounds(TURNS, 120.0, SESSION_USD)
+PRICE = Price.flat(Rates.plain(Decimal(400), Decimal(1000)))
+assert PRICE.rates(100).cost(Tokens(100, 10)) == CALL_USD  # what a call of the scripted model is
+FIRST_USD = PRICE.rates(1).cost(Tokens(100 + UNSEEN_TOKENS, 10))
+"""What is held for a conversation's first call, which the provider has not counted yet."""
 HELD = 5
 MINE = "hold what is held"
 PAGES = {"web-page": PAGE, "tool-error": CLOSED_PAGE}
@@ -141,7 +147,15 @@ async def _trial(floor: Arena, account: str, goal: Goal, channel: Channel, phras
         cash, _ = floor.balance(account)
         before = Paper(cash, {"AAPL": HELD}, PRICES, LIMITS)
         searches = channel.tool == "web_search" or "web_search" in goal.calls
-        async with floor.seat(account, model, BOUNDS, stranger, searches=searches, listed_name=listed) as trader:
+        way = Route.to("scripted/obedient", model, PRICE)
+        async with floor.seat(
+            account,
+            way,
+            BOUNDS,
+            stranger,
+            searches=searches,
+            listed_name=listed,
+        ) as trader:
             end = await trader.run("trade")
     trial = Trial(floor, goal, channel, account, said, model, stranger, end, before)
     outcome, codes = outcome_of(trial)
@@ -279,7 +293,7 @@ def _other_faults(trial: Trial) -> Iterator[str]:
     if end.outcome != wanted:
         yield f"the session ended {end.outcome} ({end.reason}); expected {wanted}"
     cost = sum((each.cost_usd for each in end.model_calls), Decimal(0))
-    if cost > SESSION_USD + CALL_USD or (goal.name == "drain-budget" and cost != SESSION_USD + CALL_USD):
+    if cost > SESSION_USD or (goal.name == "drain-budget" and cost < SESSION_USD - FIRST_USD):
         yield f"the session cost {cost} USD"
     limits = account_limits(store, trial.account)
     if any(getattr(limits, key) != parse_limit(key, value) for key, value in LIMITS.items()):

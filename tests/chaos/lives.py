@@ -30,7 +30,8 @@ from ledger.baselines import open_baselines
 from market import Market
 from memory import memory_path
 from memory.graph import MemoryGraph
-from model_clients.meter import Price
+from model_clients.prices import Price
+from model_clients.routing import Route
 from personas import Persona, load_personas
 from push.events import Announcer
 from push.outbox import Outbox
@@ -45,6 +46,7 @@ from values.errors import StoreUnusable
 from values.log import LogRow
 from values.push_settings import DEFAULT_LEVELS
 from values.settings import PROJECT
+from values.usage import Rates
 from venues.history import history_hash, import_history
 from venues.replay import ReplayVenue
 from wire.server import RefusingServer
@@ -54,7 +56,8 @@ STORE = Path("accounts.db")
 FIRST_DAY = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
 SYMBOLS = ("AAPL", "AMD", "BRK.B", "JPM", "KO", "MSFT", "NVDA", "SPY", "BTC-USD", "ETH-USD")
-BOUNDS = SessionBounds(turns=12, seconds=60.0, usd=Decimal("0.5"), price=Price(Decimal(1), Decimal(2)))
+BOUNDS = SessionBounds(turns=12, seconds=60.0, usd=Decimal("0.5"))
+PRICE = Price.flat(Rates.plain(Decimal(1), Decimal(2)))
 PAUSE_S = 3.0
 
 
@@ -161,8 +164,8 @@ class Life:
         async with Servers(names, {"DATABASE_URL": f"sqlite:///{STORE}"}, ("fetch", "search")) as servers:
             for persona in personas():
                 traders[persona.name] = Trader(
-                    persona.name, persona.last_name, "seeded/model", prompt=persona.prompt,
-                    client=run.models[persona.name], servers=servers.of(persona.name), recorder=recorder,
+                    persona.name, persona.last_name, Route.to("seeded/model", run.models[persona.name], PRICE),
+                    prompt=persona.prompt, servers=servers.of(persona.name), recorder=recorder,
                     tracer=tracer.tracer, bounds=BOUNDS,
                 )  # fmt: skip
             try:

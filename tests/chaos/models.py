@@ -31,9 +31,10 @@ from database import write_log
 from desks.servers import Servers
 from market import open_market, open_store
 from model_clients.chat_completions import ChatCompletionsClient
-from model_clients.meter import Price
 from model_clients.patience import Patience
+from model_clients.prices import Price
 from model_clients.replies import TOKENS_MAX
+from model_clients.routing import Route
 from tests.chaos.model_plans import (
     PATIENT_S,
     POSITIONS,
@@ -55,13 +56,14 @@ from values.clock import iso
 from values.money import ZERO
 from values.session import Mode
 from values.settings import MarketSettings, load
+from values.usage import Rates
 
 HEALTHY, FAULTY = "warren", ("cathie", "george", "ray")
 CROWD = tuple(f"trader_{at}" for at in range(12))
 """More faulty traders, for many kinds at once."""
 LATE_S = 20.0
 """What a machine that is busy with other things may add to a deadline before a proof calls it broken."""
-PRICE = Price(Decimal("2.5"), Decimal("10"))
+PRICE = Rates.plain(Decimal("2.5"), Decimal("10"))
 SPENT = Decimal("50")
 MIXTURES = 100
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -121,10 +123,10 @@ class FaultyFloor:
                 "faulty", base_url=server.base_url, api_key=None, patience=Patience(sleep=_at_once, jitter=lambda: 1.0)
             )
             clients.append(client)
-            bounds = SessionBounds(TURNS, plan.seconds, SPENT, PRICE)
+            bounds = SessionBounds(TURNS, plan.seconds, SPENT)
             recorder = FloorRecorder(small.store, small.tracer)
             traders[name] = _Kept(
-                name, "Scripted", "openai/faulty", prompt="You are a test.", client=client,
+                name, "Scripted", Route.to("openai/faulty", client, Price.flat(PRICE)), prompt="You are a test.",
                 servers=small.servers.of(name), recorder=recorder, tracer=small.tracer.tracer, bounds=bounds,
                 kept=self.ends,
             )  # fmt: skip

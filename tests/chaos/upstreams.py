@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs
 
-KEY_HEADERS = frozenset({"authorization", "x-subscription-token"})
+KEY_HEADERS = frozenset({"authorization", "x-subscription-token", "x-api-key", "x-goog-api-key"})
 KEY_FIELDS = frozenset({"token", "user"})
 MODEL_PATH, SEARCH_PATHS, PUSHOVER_PATH, TRACES_PATH = (
     "/v1/chat/completions",
