@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from database import Store, write_log
-from values.clock import wall_now
+from values.clock import exchange_day, wall_now
 from values.corporate_action import CorporateAction
 from values.errors import Refused, VenueUnavailable, shown
 from values.instrument import Instrument
@@ -113,7 +113,7 @@ class PolygonVenue:
         return self._days.newest(now)
 
     def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
-        """What happened to `symbols` with an ex-date in [first, last], oldest first. It may wait minutes for its turns.
+        """What happened to `symbols` with an ex-date in [first, last], oldest first.
 
         Raises VenueUnavailable, and Refused `bad_days` for more than 400 days.
         """
@@ -213,8 +213,8 @@ class PolygonVenue:
             return price
 
     def _since_split(self, symbol: str, price: Decimal, since: date, now: datetime) -> Decimal:
-        """`price` of the day `since` for one share of the UTC day of `now`, the day on which holdings are split."""
-        factor = self._days.split_factor(symbol, since, now.date())
+        """`price` of the day `since` for one share of the exchange's day of `now`, on which holdings are split too."""
+        factor = self._days.split_factor(symbol, since, exchange_day(now))
         if factor == 1:
             return price
         return EXACT.divide(price, factor).quantize(
