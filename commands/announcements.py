@@ -61,12 +61,10 @@ class Announcements:
         self._task.cancel()
         await asyncio.wait({self._task})
         stopped = asyncio.create_task(self._stopped())
-        await asyncio.sleep(0)
-        if not stopped.done():
-            rest = asyncio.create_task(self._send_the_rest())
-            await asyncio.wait({rest, stopped}, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
-            rest.cancel()
-            await asyncio.wait({rest})
+        rest = asyncio.create_task(self._send_the_rest())
+        await asyncio.wait({rest, stopped}, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
+        rest.cancel()
+        await asyncio.wait({rest})
         stopped.cancel()
         if self._sending is not None:
             self._sending.cancel()

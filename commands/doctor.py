@@ -32,6 +32,7 @@ from commands.checks import (
     sqlite_finding,
 )
 from commands.parts import parts_of
+from commands.servers import server_findings
 from commands.tables import one_line
 from commands.upstreams import ask_all
 from commands.variables import given_variables, known_variables
@@ -78,6 +79,7 @@ def _findings(online: bool) -> Iterator[Finding]:
     yield from _checked("settings", _settings)
     yield from _checked("store", _store_and_servers)
     yield from _checked("keys", _keys)
+    yield from _checked("mcp.json", server_findings)
     yield from _checked("port", _port)
     if online:
         yield from _checked("online", lambda: asyncio.run(ask_all(load(FloorSettings))))

@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 accounts_app = typer.Typer(help="Accounts: list, open, show, reconcile, export, backup, limits.", no_args_is_help=True)
 app.add_typer(accounts_app, name="accounts")
+servers_app = typer.Typer(help="Servers that mcp.json adds: list, show, accept.", invoke_without_command=True)
+app.add_typer(servers_app, name="servers")
 
 
 class MarketChoice(StrEnum):
@@ -35,6 +37,7 @@ Dashboard = Annotated[bool, typer.Option("--dashboard", help="Show the floor on 
 Record = Annotated[Path | None, typer.Option(help="Keep every answer of models, market and research in a new FILE.")]
 Playback = Annotated[Path | None, typer.Option(help="Run a recorded run again from FILE, asking nobody.")]
 Trader = Annotated[str | None, typer.Argument(help="One trader; leave out for the whole floor.")]
+ServerName = Annotated[str, typer.Argument(help="The server's name in mcp.json.")]
 AccountName = Annotated[str, typer.Argument(help="The account's name.")]
 
 
@@ -199,6 +202,34 @@ def doctor(
         from commands.doctor import run_doctor
 
         raise typer.Exit(run_doctor(online))
+
+
+@servers_app.callback()
+def servers(context: typer.Context) -> None:
+    """Every added server: how it is reached, its tools, its state."""
+    if context.invoked_subcommand is None:
+        with told():
+            from commands.servers import list_servers
+
+            list_servers()
+
+
+@servers_app.command("show")
+def servers_show(name: ServerName) -> None:
+    """One added server: its tools, who may use them, and what has changed."""
+    with told():
+        from commands.servers import show_server
+
+        show_server(name)
+
+
+@servers_app.command("accept")
+def servers_accept(name: ServerName) -> None:
+    """Accept the changed tools that `show` showed."""
+    with told():
+        from commands.servers import accept_server
+
+        accept_server(name)
 
 
 @accounts_app.command("list")

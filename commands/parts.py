@@ -12,7 +12,9 @@ from typing import Literal
 
 from sqlalchemy import delete, insert
 
+from commands.servers import wanted_by
 from database import Run, Store, lock_run
+from desks.server_file import read_server_file
 from model_clients.choice import HOUSE, choose
 from model_clients.prices import Prices
 from model_clients.providers import Providers
@@ -139,8 +141,20 @@ def _messages(given: Given) -> Iterator[Part]:
         yield Part("messages", "off", "kept in the store, and sent nowhere", f"{INIT}, for Pushover or PUSH_URLS")
 
 
-def _servers(_given: Given) -> Iterator[Part]:
-    yield Part("extra servers", "off", "the floor's own servers are all there are")
+def _servers(given: Given) -> Iterator[Part]:
+    file = read_server_file()
+    named = sorted(file.servers.keys() & wanted_by(load_personas()).keys())
+    if not named:
+        why = (
+            "mcp.json adds none that a persona names" if file.is_there else "the floor's own servers are all there are"
+        )
+        yield Part("extra servers", "off", why, "add them to mcp.json, and name them in a persona")
+    elif not given.allows_web:
+        yield Part(
+            "extra servers", "off", f"a {given.market} market may not see today's world", "ALLOW_LIVE_RESEARCH=true"
+        )
+    else:
+        yield Part("extra servers", "real", ", ".join(named), "`trading-floor servers` shows their tools")
 
 
 def _database(given: Given) -> Iterator[Part]:

@@ -22,9 +22,11 @@ from commands.parts import parts_of, record_parts
 from commands.playback import begin_recording, ending_at_a_difference, open_playback
 from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, Models, seats
+from commands.servers import floor_guests
 from commands.summary import summary_lines
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
+from desks.guests import Guests
 from desks.servers import GRANTED, SERVERS, Servers
 from ledger.baselines import open_baselines
 from market import Market, open_market, open_store, recorded
@@ -186,9 +188,10 @@ async def _live(
     )
     if recording is not None:
         floor.passage = recording.passage
+    guests, given_away = _guests(store, settings, personas, screen, recording)
     tracer = LogTracer(
         lambda rows: write_log(store, rows),
-        secrets=settings.secrets,
+        secrets=[*settings.secrets, *given_away],
         otlp_endpoint=settings.otel_exporter_otlp_endpoint,
     )
     announcements = _announcements(store, settings, floor, recording)
@@ -197,7 +200,7 @@ async def _live(
     page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
 
     def children() -> Iterator[int | None]:
-        yield from (connection.pid for connection in servers.all())
+        yield from (connection.pid for connection in (*servers.all(), *guests.connections.values()))
         yield None if page is None else page.pid
 
     with ending_signals(floor, children), tracer:
@@ -209,7 +212,7 @@ async def _live(
                 if not starting.done():
                     return 0
                 await starting
-                async with seats(personas, servers, recorder, settings, models, recording) as seated:
+                async with guests, seats(personas, servers, recorder, settings, models, recording, guests) as seated:
                     traders.update(seated)
                     settle()
                     async with page or contextlib.nullcontext():
@@ -258,6 +261,14 @@ def _servers(
         if recording.is_playing:
             without = [row.name for row in SERVERS if row.name != "accounts"]
     return Servers([persona.name for persona in personas], _server_settings(store, settings), without, joining)
+
+
+def _guests(
+    store: Store, settings: FloorSettings, personas: Sequence[Persona], screen: Screen, recording: Recording | None
+) -> tuple[Guests, list[str]]:
+    """The added servers and their secrets; in a playback there are none, and the recording has what they answered."""
+    is_playing = recording is not None and recording.is_playing
+    return floor_guests(store, settings, () if is_playing else personas, screen.say)
 
 
 def _server_settings(store: Store, settings: FloorSettings) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from database import Store
+from desks.guests import Guests, Invited
 from desks.servers import Servers
 from ledger.sessions import end_session_row, open_session_row
 from model_clients.budget import Budget, CapNear
@@ -151,6 +152,7 @@ async def seats(
     settings: FloorSettings,
     models: Models,
     recording: Recording | None = None,
+    guests: Guests | None = None,
 ) -> AsyncIterator[dict[str, Trader]]:
     """The traders by name. Their model clients are closed with the context: each has its own, and with it its own
     connections, so that what a server writes to one is never taken for its answer to another; what they share is the
@@ -159,7 +161,10 @@ async def seats(
     Raises BadSetting for a model that can't be had.
     """
     bounds = SessionBounds(
-        settings.session_turns, float(settings.session_seconds), Decimal(settings.session_cents) / 100
+        settings.session_turns,
+        float(settings.session_seconds),
+        Decimal(settings.session_cents) / 100,
+        settings.session_searches,
     )
     budget = Budget(
         recorder.store,
@@ -186,5 +191,6 @@ async def seats(
                 tracer=recorder.tracer.tracer,
                 bounds=bounds,
                 budget=budget,
+                invited=Invited(guests, persona.servers),
             )
         yield traders

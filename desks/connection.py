@@ -1,7 +1,7 @@
-"""One long-lived MCP server over stdio: started, watched, killed when it hangs, started again.
+"""One long-lived MCP server: started, watched, killed when it hangs, started again.
 
-The only module that knows the MCP client. It owns the server's process, so that it can end a hung one at once, keep
-its last words on stderr, and leave none behind. Restarts are bounded: five a minute, then calls fail with the reason.
+The only module that knows the MCP client. How the server is reached is a link: a process of ours (`desks/process.py`),
+or an address (`desks/remote.py`). Restarts are bounded: five a minute, then calls fail with the reason.
 """
 
 from __future__ import annotations
@@ -9,33 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import mcp_types as types
 from mcp import Client, MCPError
-from mcp.shared.message import SessionMessage
-from mcp_types import CONNECTION_CLOSED, CallToolResult, TextResourceContents, Tool
+from mcp_types import CONNECTION_CLOSED, CallToolResult, TextContent, TextResourceContents, Tool
 from pydantic import ValidationError
 
-from desks.launch import LINE_BYTES_MAX, Launch, seen
-from desks.nursery import Nursery, ServerProcess
+from desks.launch import Launch, Remote, without_secrets
+from desks.nursery import Nursery
+from desks.process import EXIT_S, ProcessLink
 
 logger = logging.getLogger("floor.servers")
 
 T = TypeVar("T")
 
 START_S = 30.0
-EXIT_S = 1.0
-WORDS_S = 0.5
-STDERR_LINES = 20
-STDERR_CHARS_MAX = 500
+LOOK_S = 10.0
+LIST_PAGES_MAX = 20
+ERROR_CHARS_MAX = 300
+TOOLS_MAX = 256
 RESTARTS_MAX = 5
 RESTARTS_WINDOW_S = 60.0
 
@@ -48,6 +46,10 @@ class ServerDown(ServerGone):
     """The server is not there and did not come up: the call was never sent."""
 
 
+class ToolsRefused(ServerDown):
+    """The server's tools are not those that may be used: it is not used until they are."""
+
+
 class ServerSilent(RuntimeError):
     """The server did not answer within the call's deadline; it has been killed."""
 
@@ -56,16 +58,46 @@ class CallRefused(RuntimeError):
     """The server answered with a protocol error."""
 
 
-class ServerConnection:
-    """A server that is there when it is called. Use from one event loop."""
+class Link(Protocol):
+    """How a server is reached. `connect` is one life: what the MCP client takes, for as long as it is entered."""
 
-    def __init__(self, launch: Launch, nursery: Nursery | None = None) -> None:
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def is_up(self) -> bool: ...
+
+    def connect(self, launch: Any) -> AbstractAsyncContextManager[Any]: ...
+
+    def kill(self) -> None: ...
+
+    def last_words(self) -> str: ...
+
+
+Judge = Callable[[Sequence[Tool]], Sequence[Tool]]
+"""What of a server's tools may be used. Raises ToolsRefused where it is none of them."""
+
+
+class ServerConnection:
+    """A server that is there when it is called. Use from one event loop.
+
+    `judge` sees the tools at each start, before anybody else does.
+    """
+
+    def __init__(
+        self,
+        launch: Launch | Remote,
+        nursery: Nursery | None = None,
+        *,
+        judge: Judge = tuple,
+        start_s: float = START_S,
+    ) -> None:
         self.launch = launch
-        self._nursery = nursery
+        self._link: Link = _link(launch, nursery)
+        self._judge = judge
+        self._start_s = start_s
         self.tools: tuple[Tool, ...] = ()
         self.restarts = 0
-        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self._process: ServerProcess | None = None
         self._client: Client | None = None
         self._life: asyncio.Task[None] | None = None
         self._quit = asyncio.Event()
@@ -79,11 +111,11 @@ class ServerConnection:
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return self._link.pid
 
     def last_words(self) -> str:
         """The server's last lines on stderr."""
-        return "\n".join(self._stderr)
+        return self._link.last_words()
 
     async def start(self) -> None:
         """Start the server and list its tools. Raises ServerGone with its last words when it does not come up."""
@@ -102,13 +134,30 @@ class ServerConnection:
 
         Who waits while another tries is content with that try. A failure is told by the call that needs the server.
         """
+        with contextlib.suppress(ServerGone):
+            await self.be_there()
+
+    async def be_there(self) -> None:
+        """As `revive`. Raises ServerGone with the server's last words where it does not come up."""
         tries = self.restarts
         async with self._starting:
             if self._stopped or self._is_up or self.restarts != tries:
                 return
-            with contextlib.suppress(ServerGone):
-                await self._restart()
-                self._restarted_at.clear()
+            await self._restart()
+            self._restarted_at.clear()
+
+    async def look_again(self) -> None:
+        """Have the tools judged anew. Raises ServerGone (ToolsRefused among it), ServerSilent or CallRefused."""
+        client = self._client
+        if client is None:
+            return
+        listed = await self._within(LOOK_S, _listed)
+        try:
+            self.tools = tuple(self._judge(listed))
+        except ToolsRefused:
+            self.tools = ()
+            await self._drop(client)
+            raise
 
     async def call_tool(
         self, tool: str, arguments: dict[str, Any], timeout_s: float, meta: Mapping[str, Any] | None = None
@@ -120,7 +169,8 @@ class ServerConnection:
 
         async def call(client: Client) -> CallToolResult:
             try:
-                return await client.session.send_request(_request(tool, arguments, meta), CallToolResult)
+                result = await client.session.send_request(_request(tool, arguments, meta), CallToolResult)
+                return _without_secrets(result, self.launch.secrets)
             except ValidationError as error:
                 said = f"the {self.name} server's answer to {tool} is none that the protocol knows"
                 raise CallRefused(said) from error
@@ -154,10 +204,14 @@ class ServerConnection:
 
     async def _explained(self, error: Exception, client: Client) -> RuntimeError:
         if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
-            return CallRefused(error.message)
+            return CallRefused(without_secrets(error.message, self.launch.secrets))
         await self._drop(client)
-        words = self.last_words()
-        return ServerGone(f"the {self.name} server ended" + (f"; its last words: {words}" if words else ""))
+        return ServerGone(f"the {self.name} server ended{self._words()}")
+
+    def _words(self) -> str:
+        """A guest's last words may be made to be read by a model: they are for the owner's eyes alone."""
+        words = "" if self.launch.is_guest else self.last_words()
+        return f"; its last words: {words}" if words else ""
 
     async def _alive(self) -> Client:
         async with self._starting:
@@ -168,7 +222,7 @@ class ServerConnection:
                 if len(self._restarted_at) == RESTARTS_MAX and now - self._restarted_at[0] < RESTARTS_WINDOW_S:
                     raise ServerDown(
                         f"the {self.name} server ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:g} s and is left "
-                        f"alone for now; its last words: {self.last_words() or 'none'}"
+                        f"alone for now{self._words()}"
                     )
                 self._restarted_at.append(now)
                 await self._restart()
@@ -177,7 +231,8 @@ class ServerConnection:
 
     @property
     def _is_up(self) -> bool:
-        return self._client is not None and self._process is not None and self._process.returncode is None
+        is_connected = self._client is not None and self._life is not None and not self._life.done()
+        return is_connected and self._link.is_up
 
     async def _restart(self) -> None:
         if self._client is not None:
@@ -190,7 +245,7 @@ class ServerConnection:
         """Kill the process behind `client`, unless somebody has already replaced it."""
         async with self._starting:
             if self._client is client:
-                self._kill()
+                self._link.kill()
                 await self._end()
 
     async def _begin(self) -> None:
@@ -198,20 +253,18 @@ class ServerConnection:
         ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(ready), name=f"server-{self.name}")
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(self._start_s):
                 client = await asyncio.shield(ready)
-                listed = await client.list_tools(cache_mode="bypass")
-        except (TimeoutError, MCPError, OSError, ServerGone, ExceptionGroup) as error:
-            self._kill()
+                self.tools = tuple(self._judge(await _listed(client)))
+        except BaseException as error:
+            self._link.kill()
             await self._end()
-            raise ServerDown(
-                f"the {self.name} server did not start ({error or 'no answer'}); its last words: {self.last_words()}"
-            ) from error
-        except BaseException:
-            self._kill()
-            await self._end()
-            raise
-        self.tools = tuple(listed.tools)
+            if isinstance(error, ToolsRefused):
+                self.tools = ()
+            if isinstance(error, ToolsRefused) or not isinstance(error, _NO_START):
+                raise
+            why = "" if self.launch.is_guest else f" ({error or 'no answer'}){self._words()}"
+            raise ServerDown(f"the {self.name} server did not start{why}") from error
         self._client = client
 
     async def _end(self) -> None:
@@ -220,73 +273,58 @@ class ServerConnection:
         if self._life is not None:
             _, hanging = await asyncio.wait({self._life}, timeout=2 * EXIT_S)
             for each in hanging:
-                self._kill()
+                self._link.kill()
                 each.cancel()
                 await asyncio.wait({each})
             self._life = None
 
-    def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
     async def _live(self, ready: asyncio.Future[Client]) -> None:
         """One life of the server. The client must be entered and left in one task: this one."""
         try:
-            async with self._spawned() as process, Client(_Stdio(process), client_info=_US) as client:
+            async with self._link.connect(self.launch) as transport, Client(transport, client_info=_US) as client:
                 ready.set_result(client)
                 await self._quit.wait()
         except Exception as error:  # noqa: BLE001 - the SDK's task groups raise groups of anything; told to the caller
             if ready.done():
-                logger.warning("the %s server's connection failed: %s", self.name, error)
+                logger.warning("the %s server's connection failed: %s", self.name, ascii(str(error))[:ERROR_CHARS_MAX])
             else:
                 ready.set_exception(ServerGone(_cause(error)))
                 ready.exception()  # whoever waited may have left at its deadline
 
-    @asynccontextmanager
-    async def _spawned(self) -> AsyncIterator[ServerProcess]:
-        process = await self._spawn()
-        self._process = process
-        self._stderr.clear()  # the last words are those of the last life
-        listening = asyncio.create_task(self._listen(process))
-        try:
-            yield process
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                async with asyncio.timeout(EXIT_S):
-                    await process.wait()
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-            # what it said last may still be in the pipe; a grandchild could keep that open
-            await asyncio.wait({listening}, timeout=WORDS_S)
-            listening.cancel()
-            await asyncio.wait({listening})
 
-    async def _spawn(self) -> ServerProcess:
-        if self._nursery is not None and self._nursery.knows(self.launch):
-            return await self._nursery.spawn(self.launch)
-        return await asyncio.create_subprocess_exec(
-            *self.launch.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=seen(self.launch),
-            cwd=self.launch.folder,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,
-        )
+_NO_START = (TimeoutError, MCPError, OSError, ServerGone, ValidationError, ExceptionGroup)
 
-    async def _listen(self, process: ServerProcess) -> None:
-        assert process.stderr is not None
-        with contextlib.suppress(ValueError):  # a line beyond LINE_BYTES_MAX ends the listening, not the server
-            async for line in process.stderr:
-                text = line.decode("utf-8", "replace").rstrip()[:STDERR_CHARS_MAX]
-                self._stderr.append(text)
-                logger.info("%s: %s", self.name, text)
+
+def _link(launch: Launch | Remote, nursery: Nursery | None) -> Link:
+    if isinstance(launch, Launch):
+        return ProcessLink(nursery)
+    from desks.remote import HttpLink  # with the HTTP transport, which few floors need
+
+    return HttpLink()
+
+
+async def _listed(client: Client) -> list[Tool]:
+    """All tools, page by page. Raises ToolsRefused for more than TOOLS_MAX, or more than LIST_PAGES_MAX pages."""
+    tools: list[Tool] = []
+    cursor: str | None = None
+    for _ in range(LIST_PAGES_MAX):
+        page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+        tools += page.tools
+        if len(tools) > TOOLS_MAX:
+            raise ToolsRefused(f"it has {len(tools):,} tools or more; a server may have {TOOLS_MAX}")
+        cursor = page.next_cursor
+        if cursor is None:
+            return tools
+    raise ToolsRefused(f"its list of tools has more than {LIST_PAGES_MAX} pages")
+
+
+def _without_secrets(result: CallToolResult, secrets: Sequence[str]) -> CallToolResult:
+    """A server may show in its answer what it was given."""
+    if secrets:
+        for each in result.content:
+            if isinstance(each, TextContent):
+                each.text = without_secrets(each.text, secrets)
+    return result
 
 
 def _cause(error: BaseException) -> str:
@@ -305,65 +343,4 @@ def _request(tool: str, arguments: dict[str, Any], meta: Mapping[str, Any] | Non
     return types.CallToolRequest(params=types.CallToolRequestParams.model_validate(parameters))
 
 
-def _unsendable(message: types.JSONRPCMessage, error: ValueError) -> SessionMessage | Exception:
-    """What the client is told, in the server's place, of a request that no line of JSON can say."""
-    logger.warning("a message to a server can't be written: %s", error)
-    if not isinstance(message, types.JSONRPCRequest):
-        return error
-    told = types.ErrorData(code=types.INVALID_PARAMS, message=f"the request can't be written as JSON: {error}")
-    return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=message.id, error=told))
-
-
 _US = types.Implementation(name="trading-floor", version="0.1.0")
-
-
-class _Stdio:
-    """The MCP transport over a process that somebody else owns."""
-
-    def __init__(self, process: ServerProcess) -> None:
-        self._process = process
-        self._pumps: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Any:
-        to_client, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-        to_server, from_client = anyio.create_memory_object_stream[SessionMessage](0)
-        self._streams = (to_client, from_server, to_server, from_client)
-        self._pumps = [
-            asyncio.create_task(self._read(to_client)),
-            asyncio.create_task(self._write(from_client, to_client)),
-        ]
-        return from_server, to_server
-
-    async def __aexit__(self, *_: object) -> None:
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.wait(self._pumps)
-        for stream in self._streams:
-            stream.close()
-
-    async def _read(self, to_client: Any) -> None:
-        assert self._process.stdout is not None
-        async with to_client:
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ValueError):
-                async for line in self._process.stdout:
-                    message: SessionMessage | Exception
-                    try:
-                        message = SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
-                    except ValueError as error:
-                        logger.warning("a server wrote what is no message: %r", line[:200])
-                        message = error
-                    await to_client.send(message)
-
-    async def _write(self, from_client: Any, to_client: Any) -> None:
-        assert self._process.stdin is not None
-        try:
-            async for message in from_client:
-                try:
-                    text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
-                except ValueError as error:  # half a character, brackets too deep: one call fails, not the pipe of all
-                    await to_client.send(_unsendable(message.message, error))
-                    continue
-                self._process.stdin.write(text.encode() + b"\n")
-                await self._process.stdin.drain()
-        except (ConnectionError, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            await to_client.aclose()  # the session sees its end instead of a request that hangs

@@ -184,9 +184,9 @@ def _apply(
     for name in sorted({*changes, *connection.execute(held).scalars()}):
         book = read_book(connection, name, lock=True)
         holding = book.held(action.symbol)
-        has_right = isinstance(action, Split | Dividend)
-        units = holding.quantity - changes.get(name, Decimal(0)) if has_right else holding.quantity
-        if units <= 0:
+        of_record = holding.quantity - changes.get(name, Decimal(0))
+        units = of_record if isinstance(action, Split | Dividend) else holding.quantity
+        if of_record <= 0 or units == 0:  # what was bought since is of another company with the same symbol
             continue
         step = FRACTION if book.account.kind == "baseline" else WHOLE
         booked = book_action(action, units, holding.quantity, holding.cost, step, price[0] if price else None)

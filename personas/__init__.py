@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from values.errors import BadSetting
 
 FOLDER = Path(__file__).resolve().parent
 """Where this floor's own personas are."""
+
+
+ROLES = ("trader", "researcher")
+"""Who may be given servers of `mcp.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class Persona:
     prompt: str
     strategy: str
     limits: Mapping[str, str]
+    servers: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """By role (`trader`, `researcher`), then by server of `mcp.json`: the globs of the tools that it may use."""
 
     @property
     def title(self) -> str:
@@ -38,9 +45,23 @@ def load_personas(folder: Path = FOLDER) -> list[Persona]:
     found = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            found.append(Persona(**tomllib.loads(path.read_text())))
+            persona = Persona(**tomllib.loads(path.read_text()))
+            _check_servers(persona.servers)
+            found.append(persona)
         except (TypeError, tomllib.TOMLDecodeError) as error:
             raise BadSetting(
                 f"personas/{path.name}", str(error), "the keys of the other files in that folder"
             ) from None
     return found
+
+
+def _check_servers(servers: Any) -> None:
+    """Raises TypeError."""
+    if not isinstance(servers, dict) or not servers.keys() <= set(ROLES):
+        raise TypeError(f"[servers.ROLE] takes the roles {' and '.join(ROLES)}")
+    for role, granted in servers.items():
+        if not isinstance(granted, dict):
+            raise TypeError(f'[servers.{role}] takes lines such as SERVER = ["tool_*"]')
+        for server, globs in granted.items():
+            if not isinstance(globs, list) or not all(isinstance(each, str) and each for each in globs):
+                raise TypeError(f'{server} in [servers.{role}] takes a list of tools such as ["tool_*"]')

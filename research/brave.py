@@ -11,6 +11,7 @@ import html
 import json
 import re
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,12 +23,12 @@ import anyio
 import httpx2
 from pydantic import SecretStr
 
+from research.pace import BLOCKED_MAX_S, WAIT_MAX_S, Pace, numbers, used_up
 from research.provider import Freshness, Hit, SearchUnavailable, host_of, published_at
 
 BASE_URL = "https://api.search.brave.com"
 DEADLINE_S = 20.0
 CONNECT_S = 5.0
-WAIT_MAX_S = 5.0
 BODY_BYTES_MAX = 2_000_000
 
 _FRESHNESS: dict[Freshness, str] = {"day": "pd", "week": "pw", "month": "pm", "year": "py"}
@@ -82,9 +83,8 @@ class _Answer:
                 return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - wall).total_seconds())
             except (ValueError, OverflowError):
                 return None
-        resets, left = (_numbers(self.headers.get(f"x-ratelimit-{name}", "")) for name in ("reset", "remaining"))
-        used_up = [reset for reset, remaining in zip(resets, left, strict=False) if remaining == 0]
-        return float(max(used_up)) if used_up else float(min(resets)) if resets else None
+        waits, resets = used_up(self.headers), numbers(self.headers.get("x-ratelimit-reset", ""))
+        return float(max(waits)) if waits else float(min(resets)) if resets else None
 
 
 class BraveSearch:
@@ -101,11 +101,13 @@ class BraveSearch:
         *,
         deadline_s: float = DEADLINE_S,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key = key
         self._base_url = base_url.rstrip("/")
         self._deadline_s = deadline_s
         self._sleep = sleep
+        self._pace = Pace(sleep, monotonic)
 
     async def web(self, query: str, count: int, freshness: Freshness | None, now: datetime) -> tuple[Hit, ...]:
         """Pages in Brave's order. Raises SearchUnavailable."""
@@ -127,10 +129,12 @@ class BraveSearch:
         timeout = httpx2.Timeout(None, connect=CONNECT_S)
         try:
             with anyio.fail_after(self._deadline_s):
+                await self._pace.turn()
                 async with httpx2.AsyncClient(
                     verify=_tls(), timeout=timeout, follow_redirects=False, trust_env=False
                 ) as client:
                     answer = await self._get(client, url, params)
+                    self._learn(answer, now)
                     if answer.status == 429:
                         answer = await self._once_more(client, url, params, answer, now)
         except TimeoutError:
@@ -154,7 +158,15 @@ class BraveSearch:
         if wait_s is None or wait_s > WAIT_MAX_S or refused.code() == "QUOTA_LIMITED":
             return refused
         await self._sleep(wait_s)
-        return await self._get(client, url, params)
+        answer = await self._get(client, url, params)
+        self._learn(answer, now)
+        return answer
+
+    def _learn(self, answer: _Answer, now: datetime) -> None:
+        wait_s = None
+        if answer.status == 429:
+            wait_s = BLOCKED_MAX_S if answer.code() == "QUOTA_LIMITED" else answer.wait_s(now)
+        self._pace.learn(answer.headers, wait_s)
 
     async def _get(self, client: httpx2.AsyncClient, url: str, params: Mapping[str, str]) -> _Answer:
         key = self._key.get_secret_value()
@@ -215,9 +227,3 @@ def _hits(results: object, count: int, now: datetime) -> tuple[Hit, ...]:
 def _text(marked: object) -> str:
     """What Brave's marked text says: `<strong>` and the like taken away, then entities read once."""
     return html.unescape(_TAG.sub("", marked[:_TEXT_CHARS_MAX])).strip() if isinstance(marked, str) else ""
-
-
-def _numbers(header: str) -> list[int]:
-    """The whole numbers of a header such as `1, 1419704`; none if it has anything else."""
-    parts = [part.strip() for part in header.split(",")]
-    return [int(part) for part in parts] if all(re.fullmatch(r"\d{1,9}", part) for part in parts) else []

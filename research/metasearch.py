@@ -1,8 +1,8 @@
 """Web and news through the ddgs library, which asks public search engines as a browser would and needs no key.
 
 What it gives is best effort: engines may refuse such a guest without a word, and then "nothing was found" and "nobody
-answered" look alike, which its note says. A search that outlives its deadline is left behind in its thread, and
-SEARCHES_MAX of those stop new ones.
+answered" look alike, which its note says. It reads answers of any size; its parser and our deadline are the limits. A
+search that outlives its deadline is left behind in its thread, and SEARCHES_MAX of those stop new ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,16 @@ def installed_library() -> Library:
     """The ddgs library, ready for one search. It takes 0.1 s to import, so only a process that searches does."""
     from ddgs import DDGS
 
-    return DDGS(timeout=ENGINE_S)
+    class AtTheirPlace(DDGS):
+        """An engine is asked where it is: the library would follow it anywhere, to a private address too."""
+
+        def _get_engines(self, category: str, backend: str) -> list[Any]:
+            engines = super()._get_engines(category, backend)
+            for engine in engines:
+                engine.http_client.client.follow_redirects = False
+            return engines
+
+    return AtTheirPlace(timeout=ENGINE_S)
 
 
 class Metasearch:

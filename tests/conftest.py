@@ -45,6 +45,7 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(str(alias).upper(), raising=False)
     for settings in SETTINGS_CLASSES:
         monkeypatch.setitem(settings.model_config, "env_file", None)
+    monkeypatch.setattr("desks.server_file.FILE", Path("/nowhere/mcp.json"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,6 +5,7 @@ A service of its own subclasses `Loopback` and says what it usually answers; a t
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -111,6 +112,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     service: Loopback
 
+    def setup(self) -> None:
+        super().setup()
+        self.service.connections.append(self.connection)
+
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         asked = Asked(
@@ -131,6 +136,7 @@ class Loopback:
     def __init__(self) -> None:
         self.requests: list[Asked] = []
         self.script: deque[Reply] = deque()
+        self.connections: list[socket.socket] = []
         self.over = threading.Event()
         self._server = _Server(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"service": self}))
         self._server.daemon_threads = False
@@ -159,6 +165,9 @@ class Loopback:
         self.over.set()
         self._server.shutdown()
         self._thread.join()
+        for each in self.connections:  # a client may keep one open as long as it lives
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
 

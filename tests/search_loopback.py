@@ -12,17 +12,33 @@ from tests.faulty_http import (
     Loopback,
     Reply,
     answer,
+    bomb,
     cut_short,
     drip,
     raw,
     redirect,
     reset,
+    reset_midway,
     silence,
 )
 
 __all__ = [
-    "KEY", "NEWS", "WEB", "Asked", "Reply", "SearchLoopback", "answer", "cut_short", "drip", "error", "raw", "redirect",
-    "reset", "silence",
+    "KEY",
+    "NEWS",
+    "WEB",
+    "Asked",
+    "Reply",
+    "SearchLoopback",
+    "answer",
+    "bomb",
+    "cut_short",
+    "drip",
+    "error",
+    "raw",
+    "redirect",
+    "reset",
+    "reset_midway",
+    "silence",
 ]  # fmt: skip
 
 KEY = "BSA-loopback-canary-7f3a9c"

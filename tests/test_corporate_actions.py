@@ -247,6 +247,19 @@ class TestOfRecord:
         assert Decimal(warren.report().balance) - cash == Decimal("2.5")
         assert differences(store) == []
 
+    def test_a_dividend_told_after_the_split_of_its_day_is_for_the_units_before_it(
+        self, store: Store, market: Market, venue: LiveShelf, warren: Account
+    ) -> None:
+        warren.buy_shares("AAPL", 10, "")
+        venue.actions = [split("4")]
+        go_to(store, TUESDAY)
+        look(store, market)
+        venue.actions.append(dividend("0.25"))
+        go_to(store, WEDNESDAY)
+        look(store, market)
+        assert warren.report().balance == "7998.5"
+        assert differences(store) == []
+
     def test_who_buys_on_the_ex_date_gets_none(
         self, store: Store, market: Market, venue: LiveShelf, warren: Account
     ) -> None:
@@ -371,10 +384,10 @@ class TestOrders:
         assert run_baselines(store, market) == []
         assert {row.symbol for row in rows(store, tables.holdings)} == set(venue.prices)
         assert [symbols for symbols, _, _ in venue.asked] == [("SPY",), ("AAPL", "BRK.B", "MSFT", "NVDA")]
-        venue.actions = [dividend("0.5"), split("4")]
-        go_to(store, TUESDAY)
+        april = date(2026, 4, 1)
+        venue.actions = [dividend("0.5", april, "MSFT"), split("4", day=april)]
+        go_to(store, april)
         look(store, market)
-        go_to(store, date(2026, 4, 1))
         assert run_baselines(store, market) == []  # a dividend is no trade: the month's rebalancing takes place
         assert [row.kind for row in rows(store, tables.transactions) if row.account == EQUAL_WEIGHT][-1] == "buy"
 
@@ -440,6 +453,17 @@ class TestRenamed:
         assert len(look(store, market)) == 3
         assert warren.report().balance == "8026"
         assert differences(store) == []
+
+    @pytest.mark.parametrize("end", [Rename("AAPL", TUESDAY, "NVDA"), Delisting("AAPL", TUESDAY)])
+    def test_what_has_a_symbol_that_another_company_gave_up_stays(
+        self, store: Store, market: Market, venue: LiveShelf, warren: Account, end: CorporateAction
+    ) -> None:
+        go_to(store, TUESDAY)
+        warren.buy_shares("AAPL", 10, "")
+        venue.actions = [end]
+        go_to(store, WEDNESDAY)
+        assert look(store, market) == []
+        assert held(warren) == {"AAPL": ("10", "2004")}
 
     def test_a_symbol_that_was_renamed_is_told_at_the_first_order_of_an_account_that_still_has_it(
         self, store: Store, market: Market, venue: LiveShelf, warren: Account
@@ -523,7 +547,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=6,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would make thousands of stores

@@ -38,7 +38,7 @@ from values.money import ZERO
 from values.settings import MarketSettings, load
 
 TRADERS = ("cathie", "george", "ray", "warren")
-LIVE_MS = 15_000
+LIVE_MS = 60_000
 CENT = Decimal("0.005")
 SCRIPT = "<script>document.title='hit'</script><img src=x onerror=\"document.title='hit'\"><b>bold</b>"
 RATIONALE = f'=HYPERLINK("http://floor.test","{SCRIPT}")'

@@ -50,7 +50,7 @@ SERVER_FOLDERS = "memory research"
 """Folders whose `server` and `*_server` modules are entry points, like the `*_server` files at the top."""
 AUTOGEN_ROOMS = "desks model_clients traders"
 MCP_SERVER_ROOMS = "wire accounts_server market_server push_server memory.server research"
-MCP_CLIENT_ROOMS = "desks.workbench desks.connection"
+MCP_CLIENT_ROOMS = "desks.workbench desks.connection desks.process desks.remote desks.guests"
 MCP_TYPES_ROOMS = f"{MCP_SERVER_ROOMS} {MCP_CLIENT_ROOMS}"
 MCP_CLIENT_NAMES = {"Client", "ClientSession", "ClientSessionGroup", "StdioServerParameters", "stdio_client", "client"}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "agents", "mcp"}

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from accounts import Account, open_account, set_state
 from commands import announcements
@@ -371,6 +371,26 @@ class TestWatch:
         assert [row.title for row in rows(store)][3:] == [
             "warren sold 5 AAPL at 199.6", "warren is halted",
         ]  # fmt: skip
+
+    def test_what_was_told_costs_no_write_and_is_behind_the_bookmark_once_it_is_settled(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        floor = floor_of(store)
+        open_one(floor).buy_shares("AAPL", 5, "calm and cheap")
+        floor.watch.look()
+
+        def refuse(_: Store) -> None:
+            raise AssertionError("a look without news writes")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "write", refuse)
+            floor.watch.look()
+        floor.clock.advance(2 * SETTLED_AFTER)
+        floor.watch.look()
+        with store.read() as connection:
+            newest = connection.execute(select(func.max(tables.transactions.c.id))).scalar_one()
+            reached = select(tables.bookmarks.c.reached).where(tables.bookmarks.c.source == "transactions")
+            assert connection.execute(reached).scalar_one() == str(newest)
 
     def test_a_record_that_was_there_before_the_first_look_is_not_told(self, store: Store) -> None:
         early = Floor(store, FixedClock(WALL), load(PushSettings))

@@ -101,7 +101,7 @@ async def test_every_fault_ends_in_its_time_and_in_one_sentence(provider: str) -
             began = asyncio.get_running_loop().time()
             with pytest.raises(failure, match=sentence) as caught:
                 await client.create(BEGIN, tools=[PRICE])
-            assert asyncio.get_running_loop().time() - began < (TIMEOUT_S if name in SLOW else 2) + 1, name
+            assert asyncio.get_running_loop().time() - began < timeout_s + 1, name
             said = str(caught.value)
             assert type(caught.value) is failure, name
             assert said.startswith(f"{NAMES.get(provider, 'large')} at {server.base_url} "), name
@@ -114,9 +114,9 @@ async def test_every_fault_ends_in_its_time_and_in_one_sentence(provider: str) -
             await client.close()
 
     assert len(FAULTS) >= 15
-    # the bomb is a whole core's work: alone, so that no other fault's deadline is its own
-    await asyncio.gather(*(meet(name) for name in FAULTS if name != "a gzip bomb"))
-    await meet("a gzip bomb")
+    await asyncio.gather(*(meet(name) for name in FAULTS if name not in SLOW))
+    # their deadlines are short: no other fault's work comes between
+    await asyncio.gather(*(meet(name) for name in SLOW))
 
 
 @pytest.mark.parametrize("provider", PROVIDER_NAMES)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ddgs.ddgs
@@ -26,8 +27,9 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import SecretStr
 
 from market import Market
-from research.brave import BODY_BYTES_MAX, WAIT_MAX_S, BraveSearch
+from research.brave import BODY_BYTES_MAX, BraveSearch
 from research.metasearch import SEARCHES_MAX, Library, Metasearch, installed_library
+from research.pace import WAIT_MAX_S
 from research.provider import Freshness, Hit, SearchProvider, SearchUnavailable, host_of, one_line, published_at
 from research.server import CALLS_MAX, CALLS_WINDOW_S, build, choose_provider
 from research.simulated import SimulatedSearch
@@ -258,6 +260,10 @@ FAULTS: dict[str, tuple[Reply, str]] = {
     "entries of a wrong type": (loopback.answer({"results": [1, {"title": 2, "url": 3}, None]}), "can't be read"),
     "a large body": (loopback.answer(b" " * 5_000_000), f"more than {BODY_BYTES_MAX:,} bytes"),
     "a compressed body": (loopback.answer(b"\x1f\x8b", Content_Encoding="gzip"), "compressed"),
+    "a compressed flood": (loopback.bomb(20), "compressed"),
+    "a bad gateway": (loopback.answer(b"<h1>502</h1>", 502), "failed on its side (status 502)"),
+    "no service": (loopback.answer(b"", 503), "failed on its side (status 503)"),
+    "a reset in the body": (loopback.reset_midway, "can't be reached"),
     "no HTTP": (loopback.raw(b"SSH-2.0-OpenSSH\r\n\r\n"), "can't be reached"),
     "a reset": (loopback.reset, "can't be reached"),
     "silence": (loopback.silence, "did not answer within 0.3 s"),
@@ -422,6 +428,7 @@ class Engine:
     """One of the installed library's engines, as far as the library looks at it."""
 
     name, priority = "stand-in", 1
+    http_client = SimpleNamespace(client=SimpleNamespace())
 
     def __init__(self, provider: str, found: list[Any] | Exception) -> None:
         self.provider = provider

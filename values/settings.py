@@ -104,6 +104,9 @@ class FloorSettings(DashboardSettings, ModelSettings, PushSettings, SearchSettin
     session_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         240, description="wall seconds a session may take, 1 to 3600"
     )
+    session_searches: Annotated[int, Field(ge=0, le=500)] = Field(
+        20, description="searches and pages that a trader's researcher may ask for in a session, 0 to 500"
+    )
     otel_exporter_otlp_endpoint: Address | None = Field(
         None, description="an OpenTelemetry collector (OTLP over HTTP) that gets every span too"
     )
