@@ -14,6 +14,7 @@ import pytest
 from accounts import Account, open_account
 from database import Store, read_log
 from market import Market
+from store import tables
 from tests import faulty_http as http
 from tests.live import Wall, live_store, polygon
 from tests.polygon_faults import FAULTS
@@ -52,6 +53,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("live") / "empty.db"
     with closing(live_store(path)) as store:
         open_account(store, Market(ShelfVenue(), FixedClock(OPEN)), "warren")
+        with store.write() as connection:  # a live store's own clock is the machine's
+            connection.execute(tables.transactions.update().values(market_time=OPEN - timedelta(days=1)))
     return path
 
 
@@ -282,12 +285,20 @@ def test_what_was_known_stands_in_stale_with_its_time_and_no_trade_is_filled_on_
     polygon(store, vendor).quote("AAPL", aware("2026-03-02 12:00"))
     vendor.script.append(http.answer(b"", 503))
     venue = polygon(store, vendor)
-    warren = account(store, venue)
+    quote = venue.quote("AAPL", OPEN)
+    assert (quote.price, quote.as_of, quote.stale) == (usd("AAPL", FRIDAY), aware("2026-02-27 16:00"), True)
+    with pytest.raises(Refused, match="nothing was traded"):
+        account(store, venue).buy_shares("AAPL", 1, "on an old price")
+
+
+def test_no_trade_is_filled_on_a_price_that_is_too_old(store: Store, vendor: PolygonLoopback) -> None:
+    vendor.told.plan, vendor.told.now = "realtime", OPEN - timedelta(minutes=6)
+    warren = account(store, polygon(store, vendor, "realtime"))
     for side in (warren.buy_shares, warren.sell_shares):
         with pytest.raises(Refused) as refused:
             side("AAPL", 1, "on an old price")
         assert refused.value.code == "stale_price"
-        assert "2026-02-27 21:00 UTC" in refused.value.sentence
+        assert "2026-03-03 15:54 UTC" in refused.value.sentence
     assert warren.record().cash == 10_000
 
 

@@ -112,7 +112,7 @@ class PolygonVenue:
         return self._days.newest(now)
 
     def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
-        """What happened to `symbols` with an ex-date in [first, last], oldest first. It may wait minutes for its turns.
+        """What happened to `symbols` with an ex-date in [first, last], oldest first.
 
         Raises VenueUnavailable, and Refused `bad_days` for more than 400 days.
         """
