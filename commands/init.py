@@ -19,7 +19,7 @@ from typing import Protocol, get_args
 
 from commands.checks import failed
 from commands.dotenv_file import DotenvFile
-from commands.parts import Part, parts_of
+from commands.parts import Part, models_of, parts_of
 from commands.tables import one_line
 from commands.upstreams import UPSTREAMS, ask
 from commands.variables import Given, Variable, given_variables, known_variables
@@ -144,10 +144,8 @@ class Conversation:
             settings = load(FloorSettings, **{name.lower(): value})
             if name == "PUSH_URLS":
                 Targets(settings).check()
-            if name == "MODEL" and value != "house":
-                from model_clients.providers import Providers  # AutoGen takes a second
-
-                asyncio.run(Providers(settings).client(value).close())
+            if name == "MODEL":
+                models_of(settings)
         except BadSetting as wrong:
             say(f"  {wrong.sentence}")
             return name not in wrong.sentence and self._is_kept()

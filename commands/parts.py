@@ -72,16 +72,20 @@ def _prices(given: Given) -> Iterator[Part]:
         yield Part("prices", "simulated", f"the simulated market{seed}: {made}", other)
 
 
+def models_of(settings: FloorSettings) -> dict[str, str]:
+    """Each persona's model, as a floor of these settings would begin with. Raises BadSetting where none would start."""
+    prices = Prices(settings.prices_path, settings.base_urls)
+    choice = choose(load_personas(), settings, Providers(settings), prices)
+    return {name: chosen[0] if chosen else HOUSE for name, chosen in choice.models.items()}
+
+
 def _models(given: Given) -> Iterator[Part]:
     """One line where all traders have the same model, else one for each."""
-    settings = given.settings
     try:
-        prices = Prices(settings.prices_path, settings.base_urls)
-        choice = choose(load_personas(), settings, Providers(settings), prices)
+        models = models_of(given.settings)
     except BadSetting as wrong:
         yield Part("models", "off", wrong.sentence, INIT)
         return
-    models = {name: chosen[0] if chosen else HOUSE for name, chosen in choice.models.items()}
     kinds = sorted(set(models.values()))
     for name, model in [("models", kinds[0])] if len(kinds) == 1 else sorted(models.items()):
         subject = name if name == "models" else f"model of {name}"

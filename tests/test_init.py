@@ -150,12 +150,12 @@ class TestConversation:
         assert not any("BRAVE_API_KEY (" in each or "MARKET (" in each for each in person.asked)
 
     def test_the_model_is_checked_and_its_server_asked(self, env: Path, base: None) -> None:
-        person = hold(env, MODEL=["gpt", "nobody/m", "openai/m"])
+        person = hold(env, MODEL=["gpt", "groq/of-no-known-price", "openai/gpt-4o-mini"])
         assert "MODEL is 'gpt'; allowed: house" in person.heard
-        assert "MODEL is 'nobody/m'; allowed: house" in person.heard
+        assert "MODEL is 'groq/of-no-known-price'; allowed: a model whose price is known" in person.heard
         assert "  asking openai ..." in person.said
-        assert dotenv_values(env) == {"MODEL": "openai/m"}
-        assert "  models: simulated before, now real (openai/m)" in person.said
+        assert dotenv_values(env) == {"MODEL": "openai/gpt-4o-mini"}
+        assert "  models: simulated before, now real (openai/gpt-4o-mini)" in person.said
 
     def test_another_market_takes_another_store(
         self, env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
