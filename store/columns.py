@@ -1,4 +1,5 @@
-"""Column types: Decimals as scaled integers, aware UTC times, foreign text, and the key of an append-only table.
+"""Column types - Decimals as scaled integers, aware UTC times, foreign text, the key of an append-only table - and the
+metadata that all tables belong to, which names their constraints.
 
 What a column can't keep exactly is refused on the way in; on the way out the caller gets the same value back.
 """
@@ -9,10 +10,20 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, String, Text
 from sqlalchemy.types import TypeDecorator
 
 from values.money import CASH_DECIMALS, PRICE_DECIMALS, QUANTITY_DECIMALS, from_scaled, to_scaled
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
 
 # SQLite numbers rows by itself only for a column declared INTEGER
 RowId = BigInteger().with_variant(Integer, "sqlite")

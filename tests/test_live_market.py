@@ -14,6 +14,7 @@ import pytest
 from accounts import Account, open_account
 from database import Store, read_log
 from market import Market
+from store import tables
 from tests import faulty_http as http
 from tests.live import Wall, live_store, polygon
 from tests.polygon_faults import FAULTS
@@ -52,6 +53,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("live") / "empty.db"
     with closing(live_store(path)) as store:
         open_account(store, Market(ShelfVenue(), FixedClock(OPEN)), "warren")
+        with store.write() as connection:  # a live store's own clock is the machine's
+            connection.execute(tables.transactions.update().values(market_time=OPEN - timedelta(days=1)))
     return path
 
 
@@ -96,7 +99,7 @@ def test_the_free_plan_shows_the_last_trading_days_close_and_asks_once_for_every
     assert Market(venue, FixedClock(OPEN)).get_all_share_prices_polygon_eod() == {
         symbol: usd(symbol, MONDAY) for symbol in CORE
     }
-    assert paths(vendor) == ["/v2/aggs/grouped/locale/us/market/stocks/2026-03-02", "/v3/reference/splits"]
+    assert paths(vendor) == ["/v2/aggs/grouped/locale/us/market/stocks/2026-03-02"]
     assert {asked.headers["authorization"] for asked in vendor.requests} == {f"Bearer {KEY}"}
     assert {asked.headers["accept-encoding"] for asked in vendor.requests} == {"identity"}
 
@@ -130,22 +133,11 @@ def test_a_day_that_is_refused_after_the_next_open_is_no_day_that_is_not_there_y
         polygon(store, vendor).quote("AAPL", OPEN)
 
 
-def test_on_the_day_of_a_split_the_close_before_it_is_divided(store: Store, vendor: PolygonLoopback) -> None:
+def test_a_close_is_as_it_was_traded_also_on_the_day_of_a_split(store: Store, vendor: PolygonLoopback) -> None:
+    """The books know when units change: they value by it, and refuse to trade on a price from before."""
     vendor.told.splits = ({"execution_date": "2026-03-03", "split_from": 1, "split_to": 4, "ticker": "AAPL"},)
-    venue = polygon(store, vendor)
-    assert venue.quote("AAPL", OPEN).price == usd("AAPL", MONDAY) / 4
-    assert venue.quote("MSFT", OPEN).price == usd("MSFT", MONDAY)
-    assert venue.quote("AAPL", aware("2026-03-02 16:30")).price == usd("AAPL", MONDAY), (
-        "the day before, nothing is split"
-    )
-
-
-def test_without_word_of_splits_a_close_is_shown_and_not_traded_on(store: Store, vendor: PolygonLoopback) -> None:
-    venue = polygon(store, vendor)
-    venue.closes(OPEN)
-    vendor.script.append(http.answer(b"", 503))
-    quote = venue.quote("AAPL", OPEN)
-    assert (quote.price, quote.stale) == (usd("AAPL", MONDAY), True)
+    quote = polygon(store, vendor).quote("AAPL", OPEN)
+    assert (quote.price, quote.as_of) == (usd("AAPL", MONDAY), aware("2026-03-02 16:00"))
 
 
 def test_a_share_that_did_not_trade_on_the_last_day_keeps_its_last_close_stale(
@@ -293,12 +285,20 @@ def test_what_was_known_stands_in_stale_with_its_time_and_no_trade_is_filled_on_
     polygon(store, vendor).quote("AAPL", aware("2026-03-02 12:00"))
     vendor.script.append(http.answer(b"", 503))
     venue = polygon(store, vendor)
-    warren = account(store, venue)
+    quote = venue.quote("AAPL", OPEN)
+    assert (quote.price, quote.as_of, quote.stale) == (usd("AAPL", FRIDAY), aware("2026-02-27 16:00"), True)
+    with pytest.raises(Refused, match="nothing was traded"):
+        account(store, venue).buy_shares("AAPL", 1, "on an old price")
+
+
+def test_no_trade_is_filled_on_a_price_that_is_too_old(store: Store, vendor: PolygonLoopback) -> None:
+    vendor.told.plan, vendor.told.now = "realtime", OPEN - timedelta(minutes=6)
+    warren = account(store, polygon(store, vendor, "realtime"))
     for side in (warren.buy_shares, warren.sell_shares):
         with pytest.raises(Refused) as refused:
             side("AAPL", 1, "on an old price")
         assert refused.value.code == "stale_price"
-        assert "2026-02-27 21:00 UTC" in refused.value.sentence
+        assert "2026-03-03 15:54 UTC" in refused.value.sentence
     assert warren.record().cash == 10_000
 
 

@@ -73,7 +73,7 @@ def config(environment: dict[str, str]) -> Path:
         Account(store, market, "me", "client").buy_shares("BTC-USD", "0.01", "a test")
     printed = subprocess.run(
         [sys.executable, str(PROJECT / "trading_floor.py"), "mcp-config", "plain", "--account", "me"],
-        env=environment, capture_output=True, text=True, check=True, timeout=60, cwd=environment["HOME"],
+        env=environment, capture_output=True, text=True, check=True, timeout=150, cwd=environment["HOME"],
     )  # fmt: skip
     path = Path(environment["HOME"]) / "mcp.json"
     path.write_text(printed.stdout)
@@ -85,7 +85,7 @@ def inspected(config: Path, environment: Mapping[str, str], server: str, *argume
     done = subprocess.run(
         [NODE, LAUNCHER, "--cli", "--config", config, "--server", f"trading-floor-{server}", "--method", *arguments],
         env={name: environment[name] for name in ("PATH", "HOME")},
-        capture_output=True, text=True, timeout=60, cwd=environment["HOME"],
+        capture_output=True, text=True, timeout=150, cwd=environment["HOME"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -139,7 +139,7 @@ def test_a_client_of_the_older_protocol_lists_calls_and_reads(config: Path, envi
     done = subprocess.run(
         [PYTHON, OLDER_CLIENT, config, json.dumps(wanted)],
         env={name: environment[name] for name in ("PATH", "HOME")},
-        capture_output=True, text=True, timeout=60, cwd=environment["HOME"],
+        capture_output=True, text=True, timeout=150, cwd=environment["HOME"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
@@ -172,7 +172,7 @@ def test_the_readmes_section_works_word_for_word(environment: dict[str, str]) ->
     done = subprocess.run(
         ["bash", "-euc", "".join(blocks)],
         env={"PATH": tools, "HOME": str(home), **simulated_settings(home)},
-        capture_output=True, text=True, timeout=60, cwd=PROJECT, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=150, cwd=PROJECT, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "me is open with 10,000.00 USD" in done.stdout

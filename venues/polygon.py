@@ -6,7 +6,7 @@
 
 A price is stale, shown and not traded on, when it is older than its plan promises: a close that is not the last trading
 day's; else a price more than PROMISE before now, or before the close while the exchange is closed. What was known
-stands in, stale, for an upstream that fails; nothing else does. Prices of shares that split since are divided by it.
+stands in, stale, for an upstream that fails; nothing else does. A price is in the units of its own time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 
 from database import Store, write_log
 from values.clock import wall_now
@@ -24,7 +24,6 @@ from values.errors import Refused, VenueUnavailable, shown
 from values.instrument import Instrument
 from values.log import LogRow
 from values.market_settings import MarketSettings, PolygonPlan
-from values.money import EXACT, PRICE_DECIMALS
 from values.quote import Bar, Interval, MarketSession, Quote, Source
 from venues.exchange_hours import NEW_YORK, ExchangeHours, exchange_hours
 from venues.listing import LISTINGS
@@ -113,7 +112,7 @@ class PolygonVenue:
         return self._days.newest(now)
 
     def corporate_actions(self, symbols: Collection[str], first: date, last: date) -> tuple[CorporateAction, ...]:
-        """What happened to `symbols` with an ex-date in [first, last], oldest first. It may wait minutes for its turns.
+        """What happened to `symbols` with an ex-date in [first, last], oldest first.
 
         Raises VenueUnavailable, and Refused `bad_days` for more than 400 days.
         """
@@ -177,12 +176,10 @@ class PolygonVenue:
             price = newest.close(symbol)
             if price is None:
                 raise VenueUnavailable(f"{symbol} did not trade on {newest.day.day}")
-            price = self._since_split(symbol, price, newest.day.day, now)
             return self._quote(symbol, price, newest.day.closes, now, stale=newest.day.day != last)
         except VenueUnavailable:
             for day in self._days.kept(now):
                 if (price := day.close(symbol)) is not None:
-                    price = self._split_if_known(symbol, price, day.day.day, now)
                     return self._quote(symbol, price, day.day.closes, now, stale=True)
             raise
 
@@ -194,32 +191,14 @@ class PolygonVenue:
             if found is None:
                 raise VenueUnavailable(f"Polygon has no price of {symbol}")
             as_of = not_ahead(found.as_of, now)
-            price = self._since_split(symbol, found.price, as_of.astimezone(NEW_YORK).date(), now)
             due = (closed_at if today is None else now) - PROMISE[self.plan]
-            return self._quote(symbol, price, as_of, now, stale=as_of < due)
+            return self._quote(symbol, found.price, as_of, now, stale=as_of < due)
         except VenueUnavailable as error:
             fault = self._told_plan(error)
             kept = last.kept(symbol)
             if kept is None or kept.as_of > now:
                 raise fault from None
-            price = self._split_if_known(symbol, kept.price, kept.as_of.astimezone(NEW_YORK).date(), now)
-            return self._quote(symbol, price, kept.as_of, now, stale=True)
-
-    def _split_if_known(self, symbol: str, price: Decimal, since: date, now: datetime) -> Decimal:
-        """For a stale price, which is shown and not traded on."""
-        try:
-            return self._since_split(symbol, price, since, now)
-        except VenueUnavailable:
-            return price
-
-    def _since_split(self, symbol: str, price: Decimal, since: date, now: datetime) -> Decimal:
-        """`price` of the day `since` for one share of the UTC day of `now`, the day on which holdings are split."""
-        factor = self._days.split_factor(symbol, since, now.date())
-        if factor == 1:
-            return price
-        return EXACT.divide(price, factor).quantize(
-            Decimal(1).scaleb(-PRICE_DECIMALS), rounding=ROUND_HALF_EVEN, context=EXACT
-        )
+            return self._quote(symbol, kept.price, kept.as_of, now, stale=True)
 
     def _quote(self, symbol: str, price: Decimal, as_of: datetime, now: datetime, *, stale: bool) -> Quote:
         if price <= 0:

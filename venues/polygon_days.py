@@ -1,26 +1,24 @@
-"""End-of-day prices of the whole market: one request a trading day, kept in the store, and the splits since.
+"""End-of-day prices of the whole market: one request a trading day, kept in the store.
 
-Closes are kept as they were traded, not adjusted: what is shown on a later day is divided by the splits that took
-effect in between, so that price and holdings change on the same day.
+Closes are as they were traded, not adjusted for what split since: the books know on which day units change, and value
+and refuse by it (`ledger/units.py`).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from values.errors import UnknownSymbol, VenueUnavailable
-from values.money import EXACT, plain
+from values.money import plain
 from venues.exchange_hours import ExchangeHours, TradingDay
 from venues.polygon_client import VendorFault, cursor_of, price_of, rows_of
 from venues.vendor_answers import Request, VendorAnswers
 
 DAYS_KEPT = 10
-SPLITS_AGE = timedelta(hours=6)
 NOT_YET_AGE = timedelta(minutes=15)
 PAGES_MAX = 10
 _TICKER = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?")
@@ -55,7 +53,7 @@ class DayPrices:
 
 
 class EndOfDay:
-    """Closes and splits, each asked for once by whichever process needs it first."""
+    """Closes, asked for once by whichever process needs them first."""
 
     def __init__(self, answers: VendorAnswers, hours: ExchangeHours) -> None:
         self._answers = answers
@@ -80,14 +78,6 @@ class EndOfDay:
             found = self._answers.kept(_key(day))
             if found is not None and found[0] != _NOT_YET:
                 yield DayPrices(day, found[0])
-
-    def split_factor(self, symbol: str, since: date, today: date) -> Decimal:
-        """How many shares of `today` one share of the day `since` is. Raises VenueUnavailable."""
-        factor = Decimal(1)
-        if since < today:
-            for before, after in self._splits(since, today).get(symbol, []):
-                factor = EXACT.divide(EXACT.multiply(factor, Decimal(after)), Decimal(before))
-        return factor
 
     def _day(self, day: TradingDay, *, may_be_early: bool) -> DayPrices | None:
         """None while the vendor does not have it yet, which only a day before the next open may be."""
@@ -120,26 +110,6 @@ class EndOfDay:
 
     def _missing(self, day: TradingDay) -> DayPrices:
         raise VenueUnavailable(f"Polygon has no prices of {day.day}, which was a trading day")
-
-    def _splits(self, since: date, today: date) -> Mapping[str, list[tuple[str, str]]]:
-        """By symbol, each split that took effect after `since` and by `today`: shares before and after."""
-
-        def ask(request: Request) -> str:
-            params = {"execution_date.gt": since.isoformat(), "execution_date.lte": today.isoformat()}
-            found: dict[str, dict[str, tuple[str, str]]] = {}
-            for row in pages(request, "/v3/reference/splits", params | {"order": "asc", "sort": "execution_date"}):
-                ticker = row.get("ticker")
-                before, after = price_of(row.get("split_from")), price_of(row.get("split_to"))
-                if before is None or after is None:
-                    raise VendorFault("garbled", "told of a split without its ratio")
-                if isinstance(ticker, str) and is_ticker(ticker):
-                    # a page that comes twice is no second split
-                    found.setdefault(ticker, {})[str(row.get("execution_date"))] = (plain(before), plain(after))
-            return json.dumps({ticker: list(splits.values()) for ticker, splits in found.items()})
-
-        text = self._answers.get(f"splits {since} {today}", ask, SPLITS_AGE, urgent=True)
-        splits: dict[str, list[tuple[str, str]]] = json.loads(text)
-        return splits
 
 
 def pages(request: Request, path: str, params: Mapping[str, str]) -> Iterator[dict[str, object]]:

@@ -26,8 +26,6 @@ NAME_CHARS_MAX = 60
 SEARCH_ROWS_MAX = 400
 REFERENCE_AGE = timedelta(days=1)
 ACTIONS_AGE = timedelta(hours=1)
-ACTIONS_PATIENCE_S = 240.0
-"""Corporate actions are asked once a day by the floor, in the background: they may wait for their turns."""
 DAYS_MAX = 400
 SECTOR = "unclassified"
 _FUND_TYPES = frozenset({"ETF", "ETN", "ETV", "ETS", "FUND"})
@@ -42,7 +40,7 @@ def plain_name(text: object, symbol: str) -> str:
 
 
 class Reference:
-    """Reference questions, each answer shared by all processes for a day. None of them is urgent."""
+    """Reference questions, each answer shared by all processes. What companies did is urgent: orders wait for it."""
 
     def __init__(self, answers: VendorAnswers) -> None:
         self._answers = answers
@@ -129,7 +127,7 @@ class Reference:
                     rows.append(split)
             return json.dumps(rows)
 
-        text = self._answers.get(f"actions splits {first} {last}", ask, ACTIONS_AGE, patience_s=ACTIONS_PATIENCE_S)
+        text = self._answers.get(f"actions splits {first} {last}", ask, ACTIONS_AGE, urgent=True)
         return [
             Split(symbol, date.fromisoformat(day), Decimal(before), Decimal(after))
             for symbol, day, before, after in json.loads(text)
@@ -149,7 +147,7 @@ class Reference:
                     rows.append([row["ticker"], row["ex_dividend_date"], plain(amount)])
             return json.dumps(rows)
 
-        text = self._answers.get(f"actions dividends {first} {last}", ask, ACTIONS_AGE, patience_s=ACTIONS_PATIENCE_S)
+        text = self._answers.get(f"actions dividends {first} {last}", ask, ACTIONS_AGE, urgent=True)
         return [Dividend(symbol, date.fromisoformat(day), Decimal(amount)) for symbol, day, amount in json.loads(text)]
 
     def _end(self, symbol: str, first: date, last: date) -> Rename | Delisting | None:
@@ -176,7 +174,7 @@ class Reference:
             return "null"
 
         key = f"actions end {symbol} {first} {last}"
-        said = json.loads(self._answers.get(key, ask, ACTIONS_AGE, patience_s=ACTIONS_PATIENCE_S))
+        said = json.loads(self._answers.get(key, ask, ACTIONS_AGE, urgent=True))
         if said is None:
             return None
         day = date.fromisoformat(said[0])
