@@ -27,11 +27,11 @@ class Persona:
     last_name: str
     style: str
     rulebook: str
-    model: str
-    """Its own with USE_MANY_MODELS: `provider/NAME` or a tier."""
     prompt: str
     strategy: str
     limits: Mapping[str, str]
+    model: str = ""
+    """Its own with USE_MANY_MODELS: `provider/NAME` or a tier; empty for the floor's."""
     servers: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     """By role (`trader`, `researcher`), then by server of `mcp.json`: the globs of the tools that it may use."""
 
