@@ -103,9 +103,9 @@ def reset_midway(handler: Handler) -> None:
     reset(handler)
 
 
-def bomb(megabytes: int = 64) -> Reply:
-    """A small body that would be `megabytes` if it were unpacked."""
-    return answer(gzip.compress(bytes(megabytes << 20), 9), Content_Encoding="gzip")
+def bomb(megabytes: int = 64, **headers: str) -> Reply:
+    """A small body that would be `megabytes` of blanks if it were unpacked."""
+    return answer(gzip.compress(b" " * (megabytes << 20), 9), Content_Encoding="gzip", **headers)
 
 
 class Handler(BaseHTTPRequestHandler):

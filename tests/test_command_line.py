@@ -211,7 +211,7 @@ def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path
         ("MODEL", "openai/gpt-5", "OPENAI_API_KEY"),
         ("PUSHOVER_USER", "u", "PUSHOVER_TOKEN"),
         ("MARKET", "moon", "MARKET is 'moon'"),
-        ("MARKET", "live", "live prices come with a later version"),
+        ("MARKET", "live", "a key of Polygon"),
         ("MARKET", "replay", "REPLAY_HISTORY"),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL is 'mysql://x'"),
     ],

@@ -219,7 +219,7 @@ def test_the_standings_are_what_the_store_makes_them_to_the_cent(floor: Exhibit)
     assert values == sorted(values, reverse=True)
     expect(page.locator(".verdict")).to_contain_text("no ranking")
     strip = page.locator(".strip")
-    for text in ("SIMULATED", "made-up prices", "not running", "$0.00 of $0.50 a session"):
+    for text in ("SIMULATED", "made-up prices", "not running", "$0.00 of $5.00 a day"):
         expect(strip).to_contain_text(text)
 
 

@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[Reply, str]] = {
     "cut HTML": (page(PAGE[:60]), "can't be read"),
     "not UTF-8": (page(b"\xff\xfe\xfd" * 30), NOTHING),
     "a cut message": (page(b"x", Content_Length="500", Connection="close"), "ddgs failed"),
-    "a gzip bomb": (loopback.bomb(20), "ddgs failed"),
+    "a gzip bomb": (loopback.bomb(20, Content_Type="text/html"), "ddgs failed"),
     "no HTTP": (loopback.raw(b"SSH-2.0-OpenSSH\r\n\r\n"), "ddgs failed"),
     "a reset": (loopback.reset, "ddgs failed"),
     "a reset in the body": (loopback.reset_midway, "ddgs failed"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from model_clients.failures import BadReply, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
+from model_clients.failures import BadReply, ModelDown, ModelFailed, ModelUnavailable, RateLimited, RequestRefused
 from model_clients.language_model import LanguageModel
 from model_clients.providers import PROVIDERS
 from tests.model_loopback import Drip, Hang, ModelLoopback, Raw, Reply, Reset
@@ -58,9 +58,9 @@ FAULTS: Mapping[str, tuple[Make, type[ModelFailed], str, int]] = {
     "403": (status(403), RequestRefused, r"refuses the API key \(403\)", 1),
     "404": (status(404), RequestRefused, r"is not there \(404\)", 1),
     "400": (status(400), RequestRefused, r"refuses the request \(400\)", 1),
-    "500": (status(500), ModelUnavailable, r"failed \(500\).*tried 3 times", 3),
-    "502 of HTML": (lambda _: Raw(f"<html>{TELLS}", 502), ModelUnavailable, r"failed \(502\).*tried 3", 3),
-    "503": (status(503, retry_after="1"), ModelUnavailable, r"failed \(503\).*tried 3 times", 3),
+    "500": (status(500), ModelDown, r"failed \(500\).*tried 3 times", 3),
+    "502 of HTML": (lambda _: Raw(f"<html>{TELLS}", 502), ModelDown, r"failed \(502\).*tried 3", 3),
+    "503": (status(503, retry_after="1"), ModelDown, r"failed \(503\).*tried 3 times", 3),
     "HTML with 200": (lambda _: Raw(f"<!doctype html>{TELLS}"), BadReply, "web page and no JSON", 1),
     "truncated JSON": (lambda p: Raw(json.dumps(TEXTS[p])[:60]), BadReply, "no JSON", 1),
     "{}": (lambda _: Raw("{}"), BadReply, r"gave no [\w ]+: the answer has no", 1),

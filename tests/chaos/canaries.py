@@ -89,7 +89,7 @@ def canaries(chance: random.Random) -> tuple[Canary, ...]:
     return (
         Canary("OPENAI_API_KEY", model, (model,)),
         *(Canary(f"{each.upper()}_API_KEY", key, (key,)) for each, key in others.items()),
-        Canary("POLYGON_API_KEY", prices, (prices,), frozenset({"market", "accounts", "search"})),
+        Canary("POLYGON_API_KEY", prices, (prices,)),
         Canary("BRAVE_API_KEY", search, (search,), frozenset({"search"})),
         Canary("PUSHOVER_USER", user, (user,), push),
         Canary("PUSHOVER_TOKEN", token, (token,), push),

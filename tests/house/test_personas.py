@@ -15,7 +15,7 @@ from values.names import normalise_name
 
 FOLDER = Path(__file__).resolve().parents[2] / "personas"
 FILES = sorted(FOLDER.glob("*.toml"))
-TEXTS = ("name", "first_name", "last_name", "style", "rulebook", "prompt", "strategy")
+TEXTS = ("name", "first_name", "last_name", "style", "rulebook", "model", "prompt", "strategy")
 
 every_persona = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
