@@ -105,7 +105,7 @@ def reset_midway(handler: Handler) -> None:
 
 def bomb(megabytes: int = 64, **headers: str) -> Reply:
     """A small body that would be `megabytes` of blanks if it were unpacked."""
-    return answer(gzip.compress(b" " * (megabytes << 20), 9), Content_Encoding="gzip", **headers)
+    return answer(gzip.compress(b" " * (megabytes << 20), 9), 200, Content_Encoding="gzip", **headers)
 
 
 class Handler(BaseHTTPRequestHandler):
