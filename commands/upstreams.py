@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -163,7 +165,7 @@ async def _ask(upstream: Upstream, settings: FloorSettings, *, is_near: bool) ->
     method, path, headers, fields = upstream.request(settings)
     url = f"{upstream.base_url(settings).rstrip('/')}/{path}"
     async with (
-        httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=not is_near) as client,
+        httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=not is_near, verify=_tls()) as client,
         client.stream(
             method,
             url,
@@ -178,6 +180,12 @@ async def _ask(upstream: Upstream, settings: FloorSettings, *, is_near: bool) ->
             if len(body) > ANSWER_BYTES_MAX:
                 break
         return response.status_code, bytes(body)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificate authorities takes longer than asking: once for all services."""
+    return httpx2.create_ssl_context()
 
 
 def _is_its(upstream: Upstream, body: bytes) -> bool:

@@ -48,7 +48,9 @@ def main() -> None:
             closing(open_store(settings)) as store,
         ):
             market = open_market(store, settings)
-            state = page.log_in(browser)
+            with browser.new_context() as first:
+                page.log_in(first.new_page())
+                state = first.storage_state()
             for name, (scheme, width, height) in SHOTS.items():
                 context = browser.new_context(
                     storage_state=state,

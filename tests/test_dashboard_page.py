@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 from sqlalchemy import Row, Table, insert
 
 from accounts import Account, open_account
@@ -39,6 +39,8 @@ from values.settings import MarketSettings, load
 
 TRADERS = ("cathie", "george", "ray", "warren")
 LIVE_MS = 60_000
+WINDOW = ViewportSize(width=1440, height=900)
+ZONE, AHEAD = "Asia/Kolkata", timedelta(hours=5, minutes=30)
 CENT = Decimal("0.005")
 SCRIPT = "<script>document.title='hit'</script><img src=x onerror=\"document.title='hit'\"><b>bold</b>"
 RATIONALE = f'=HYPERLINK("http://floor.test","{SCRIPT}")'
@@ -62,6 +64,25 @@ ALL_FOCUSABLE = f"""() => {{
 MISSED = "() => window.wanted.filter((each) => each.isConnected && !window.reached.has(each)).map(window.named)"
 
 
+RESET = """async () => {
+  const dialog = document.getElementById("dialog");
+  const closed = new Promise((done) => dialog.addEventListener("close", done, {once: true}));
+  if (dialog.open) {
+    dialog.close();
+    await closed;  // it gives the focus back
+  }
+  for (const each of document.querySelectorAll("#floor input[type=search]")) {
+    each.value = "";
+    each.dispatchEvent(new Event("input"));
+  }
+  for (const each of document.querySelectorAll("#floor details[open]")) each.open = false;
+  document.body.tabIndex = -1;
+  document.body.focus();  // the keyboard begins at the top
+  document.body.removeAttribute("tabindex");
+  scrollTo(0, 0);
+}"""
+
+
 @dataclass
 class Exhibit:
     """A store that a floor has filled, its market at one moment, and the dashboard over it."""
@@ -69,22 +90,34 @@ class Exhibit:
     store: Store
     market: Market
     page: Dashboard
-    cookies: Any
     browser: Browser
+    shared: Visit
     visits: list[Visit] = field(default_factory=list)
 
-    def visit(self, at: Dashboard | None = None, *, cookies: Any = None, **options: Any) -> Page:
-        """A new tab with the page in it."""
-        told = {"viewport": {"width": 1440, "height": 900}, "timezone_id": "UTC", "locale": "en-GB", **options}
-        context = self.browser.new_context(storage_state=cookies or self.cookies, **told)
-        visit = Visit(context.new_page())
+    def tab(self) -> Page:
+        """The tab that the tests share, as one comes to it: a page of its own costs each of them seconds."""
+        page = self.shared.page
+        page.set_viewport_size(WINDOW)
+        page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+        page.evaluate(RESET)
+        return page
+
+    def visit(self, at: Dashboard, **options: Any) -> Page:
+        """A tab of its own, in which its user logs in."""
+        visit = opened(self.browser, at, **options)
         self.visits.append(visit)
-        visit.page.goto((at or self.page).address)
-        expect(visit.page.locator("#floor .strip")).to_be_visible()
         return visit.page
 
     def account(self, name: str) -> Account:
         return Account(self.store, self.market, name, "floor")
+
+
+def opened(browser: Browser, at: Dashboard, **options: Any) -> Visit:
+    told = {"viewport": WINDOW, "timezone_id": ZONE, "locale": "en-GB", **options}
+    visit = Visit(browser.new_context(**told).new_page())
+    at.log_in(visit.page)
+    expect(visit.page.locator("#floor .strip")).to_be_visible()
+    return visit
 
 
 def skip_or_fail() -> None:
@@ -112,7 +145,7 @@ def exhibit(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         market = open_market(store, settings)
         hang_canaries(store, market)
         with dashboard(address) as page:
-            yield Exhibit(store, market, page, page.log_in(browser), browser)
+            yield Exhibit(store, market, page, browser, opened(browser, page))
 
 
 @pytest.fixture
@@ -123,8 +156,13 @@ def floor(exhibit: Exhibit) -> Iterator[Exhibit]:
     exhibit.visits.clear()
     for visit in visits:
         visit.page.context.close()
-    assert [error for visit in visits for error in visit.errors] == []
-    assert {host.partition(":")[0] for visit in visits for host in visit.hosts if host} == {"127.0.0.1"}
+    visits.append(exhibit.shared)
+    errors = [error for visit in visits for error in visit.errors]
+    hosts = {host.partition(":")[0] for visit in visits for host in visit.hosts if host}
+    exhibit.shared.errors.clear()
+    exhibit.shared.hosts.clear()
+    assert errors == []
+    assert hosts <= {"127.0.0.1"}
 
 
 def hang_canaries(store: Store, market: Market) -> None:
@@ -198,7 +236,7 @@ def card(page: Page, name: str) -> Locator:
 
 
 def test_the_standings_are_what_the_store_makes_them_to_the_cent(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     titles = {each.title: each.name for each in load_personas()} | {
         "Cash": "baseline-cash", "Equal weight": "baseline-equal-weight", "SPY": "baseline-index",
     }  # fmt: skip
@@ -224,7 +262,7 @@ def test_the_standings_are_what_the_store_makes_them_to_the_cent(floor: Exhibit)
 
 
 def test_each_traders_column_is_what_the_store_holds_to_the_cent(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     for name in TRADERS:
         check_column(floor, page, name)
     own = next(row for row in rows(floor.store, tables.accounts) if row.name == "warren")
@@ -258,7 +296,7 @@ def check_column(floor: Exhibit, page: Page, name: str) -> None:
     shown_trades = cells(page, f"transactions of {name}")
     assert [row[1] for row in shown_trades] == [f"{row.kind} {row.symbol}" for row in trades]
     for (moment, _, quantity, price, amount, why), row in zip(shown_trades, trades, strict=True):
-        assert f"{row.market_time:%d/%m/%Y, %H:%M}" == moment
+        assert f"{row.market_time + AHEAD:%d/%m/%Y, %H:%M}" == moment
         assert number(quantity) == row.quantity
         assert is_cents(price, row.price, CENT / 100)
         assert is_cents(amount, row.amount)
@@ -283,7 +321,7 @@ def check_column(floor: Exhibit, page: Page, name: str) -> None:
 
 
 def test_messages_health_and_curves_are_what_the_store_holds(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     messages = list(reversed(rows(floor.store, tables.notifications)))
     assert [row[1:] for row in cells(page, "notifications")] == [
         [row.account, row.state.replace("_", " "), f"{row.title} {row.message}"] for row in messages
@@ -349,7 +387,7 @@ def check_choices(floor: Exhibit, page: Page) -> None:
 
 
 def test_a_trade_and_a_line_arrive_in_an_open_tab_and_keep_what_its_user_types(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     filter_ = page.get_by_label("filter transactions of warren")
     filter_.press_sequentially("live ")
     account = floor.account("warren")
@@ -371,20 +409,21 @@ def test_a_trade_and_a_line_arrive_in_an_open_tab_and_keep_what_its_user_types(f
 
 
 def test_a_table_sorts_by_its_numbers_and_says_how(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     head = page.locator('table[data-table="leaderboard"] th').nth(9)
     for order, is_reversed in (("descending", True), ("ascending", False)):
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", order)
         paid = [number(row[9]) for row in cells(page, "leaderboard")]
         assert paid == sorted(paid, reverse=is_reversed)
+    page.locator('table[data-table="leaderboard"] th').nth(2).get_by_role("button").click()  # as it stood
 
 
 def test_times_are_the_viewers_with_utc_on_hover(floor: Exhibit) -> None:
-    page = floor.visit(timezone_id="Asia/Kolkata")
+    page = floor.tab()
     moment = floor.market.clock.now()
     shown = page.locator('.strip .item:has-text("market time") time')
-    expect(shown).to_have_text(f"{moment + timedelta(hours=5, minutes=30):%d/%m/%Y, %H:%M}")
+    expect(shown).to_have_text(f"{moment + AHEAD:%d/%m/%Y, %H:%M}")
     expect(shown).to_have_attribute("title", f"{moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -404,7 +443,7 @@ def control(page: Page, button: str, password: str | None, says: str, strategy: 
 
 
 def test_controls_do_what_they_say_with_the_password_alone_and_each_is_on_record(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     state = card(page, "ray").locator("h3 .state")
     for password, says in ((None, ""), ("not the password", "not the password; nothing was changed")):
         control(page, "halt-ray", password, says)
@@ -445,8 +484,7 @@ def test_without_the_login_nothing_of_the_floor_is_shown(floor: Exhibit) -> None
 
 
 def test_a_tab_whose_login_has_ended_goes_to_the_login(floor: Exhibit) -> None:
-    own = floor.page.log_in(floor.browser)
-    page = floor.visit(cookies=own)
+    page = floor.visit(floor.page)
     with page.context.expect_page() as opened:
         page.evaluate("() => window.open(location.href)")
     other = opened.value
@@ -460,31 +498,40 @@ def test_a_tab_whose_login_has_ended_goes_to_the_login(floor: Exhibit) -> None:
 
 @pytest.mark.parametrize("width", [390, 1440, 2560])
 def test_the_page_does_not_scroll_sideways(floor: Exhibit, width: int) -> None:
-    page = floor.visit(viewport={"width": width, "height": 900})
+    window = ViewportSize(width=width, height=900)
+    page = floor.visit(floor.page, viewport=window) if width == 390 else floor.tab()
+    page.set_viewport_size(window)
     assert overflow(page) == []
     page.locator("button.story:visible").first.click()
     expect(page.locator("#dialog .facts").first).to_be_visible()
     assert overflow(page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(floor: Exhibit, scheme: str) -> None:
-    page = floor.visit(color_scheme=scheme, reduced_motion="reduce")
-    assert page.locator("body").evaluate("(each) => each.classList.contains('dark')") is (scheme == "dark")
+def test_axe_finds_no_serious_fault(floor: Exhibit) -> None:
+    page = floor.tab()
     expect(page.locator("#floor [data-chart=equity] .main-svg").first).to_be_visible(timeout=LIVE_MS)
-    visit = floor.visits[-1]
-    assert visit.serious_faults() == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.wait_for_function(f"() => document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
+        check_with_axe(floor.shared, scheme)
+
+
+def check_with_axe(visit: Visit, scheme: str) -> None:
+    """The page, a story, and a control's dialog."""
+    page = visit.page
+    assert visit.serious_faults() == [], scheme
     page.locator("button.story:visible").first.click()
     expect(page.locator("#dialog .facts").first).to_be_visible()
-    assert visit.serious_faults() == []
+    assert visit.serious_faults() == [], scheme
     page.keyboard.press("Escape")
     page.locator("#act-strategy-ray").click()
     expect(page.locator("#control-strategy")).to_be_focused()
-    assert visit.serious_faults() == []
+    assert visit.serious_faults() == [], scheme
+    page.keyboard.press("Escape")
 
 
 def test_the_keyboard_alone_reaches_everything(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     count = page.evaluate(ALL_FOCUSABLE)
     assert count > 150
     buttons_of_plotly = page.locator("#floor :is(.updatemenu-button, .rangeselector .button, .legendtoggle)")
@@ -495,7 +542,7 @@ def test_the_keyboard_alone_reaches_everything(floor: Exhibit) -> None:
 
 
 def test_the_keyboard_alone_opens_and_closes_a_story(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     story = card(page, "warren").locator("button.story").last
     story.focus()
     page.keyboard.press("Enter")
@@ -509,7 +556,7 @@ def test_the_keyboard_alone_opens_and_closes_a_story(floor: Exhibit) -> None:
 
 
 def test_a_story_tells_the_session_its_tools_and_the_price_with_its_source(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     trade = next(row for row in of(floor, tables.transactions, "warren") if row.session_id)
     page.locator(f"#story-{trade.id}").click()
     dialog = page.locator("#dialog")
@@ -531,7 +578,7 @@ def test_a_story_tells_the_session_its_tools_and_the_price_with_its_source(floor
 
 
 def test_a_symbol_on_the_page_leads_to_its_chart_with_every_fill(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     held = next(row for row in rows(floor.store, tables.holdings) if row.account == "warren")
     card(page, "warren").locator(f'button.symbol[data-symbol="{held.symbol}"]').click()
     chart = page.locator("#symbol-chart .js-plotly-plot")
@@ -543,7 +590,7 @@ def test_a_symbol_on_the_page_leads_to_its_chart_with_every_fill(floor: Exhibit)
 
 
 def test_what_tries_to_be_more_than_text_is_text_on_the_page_and_in_the_csv(floor: Exhibit) -> None:
-    page = floor.visit()
+    page = floor.tab()
     assert page.title() == "Trading floor"
     shown = cells(page, f"transactions of {NAME}")
     assert [row[1] for row in shown] == [f"buy {SYMBOL}"]
@@ -591,7 +638,7 @@ def test_an_empty_floor_explains_itself_and_a_broken_store_is_said_in_a_sentence
     with closing(open_store(settings)) as store:
         path, market = store.path, open_market(store, settings)
         with dashboard(settings.database_url) as empty:
-            page = floor.visit(empty, cookies=empty.log_in(floor.browser))
+            page = floor.visit(empty)
             expect(page.locator("#floor")).to_contain_text("Nobody has an account yet: the floor opens them")
             alert = page.get_by_role("alert")
             expect(alert).to_have_count(0)
