@@ -402,7 +402,10 @@ def services(**answers: tuple[int, str]) -> Iterator[Services]:
         def log_message(self, *_: object) -> None:
             """Tests keep their output clean."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # all are asked at once, and who finds no place knocks again after a second
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     served.url = f"http://127.0.0.1:{server.server_port}"
