@@ -34,9 +34,10 @@ from personas import Persona, load_personas
 from push.targets import Targets
 from recording.recording import Differs, Recording
 from tracers import LogTracer
-from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape, settle
+from trading_floor import FAST_FACTOR, Floor, RunsSessions, settle
 from values.address import StoreAddress
 from values.errors import StoreEmpty, StoreUnusable
+from values.schedule import Tape
 from values.settings import DashboardSettings, FloorSettings, PushSettings, SearchSettings, load
 
 REPLAY_PAUSE_S = 60.0

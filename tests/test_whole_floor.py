@@ -28,6 +28,7 @@ from tests.many_providers import MODELS, RATES, Bill, ManyProviders, Said
 from tests.push_loopback import PushLoopback
 from tests.scripted import call
 from tests.search_loopback import SearchLoopback
+from tests.test_recording import SAME, rows
 from values.clock import FixedClock
 from values.settings import PROJECT
 
@@ -152,6 +153,7 @@ async def test_books_memory_pushes_tokens_and_cents_agree_with_what_the_loopback
     check_memory(tmp_path)
     check_roles(models.requests)
     assert " 0 differences" in reconciled
+    await check_playback(tmp_path)
     for canary in CANARIES:
         assert canary not in said
         assert canary not in dump
@@ -161,7 +163,8 @@ async def test_books_memory_pushes_tokens_and_cents_agree_with_what_the_loopback
 
 async def run_floor(environment: dict[str, str], history: Path) -> str:
     """Everything that the floor and its servers print."""
-    return await command(environment, "run", "--market", "replay", "--history", str(history), "--as-fast-as-possible")
+    options = ("--market", "replay", "--history", str(history), "--as-fast-as-possible")
+    return await command(environment, "run", *options, "--record", str(history.with_name("run.rec")))
 
 
 async def command(environment: dict[str, str], *arguments: str) -> str:
@@ -215,6 +218,18 @@ def check_messages(raw: sqlite3.Connection) -> int:
     [alone] = raw.execute("SELECT count(*) FROM notifications WHERE state = 'sent' AND event <> 'bundle'").fetchone()
     [own] = raw.execute("SELECT count(*) FROM notifications WHERE event IS NULL").fetchone()
     return int(bundles + alone + own)
+
+
+async def check_playback(folder: Path) -> None:
+    """The recorded run again, with no provider, no search and no push service there, and without a key."""
+    environment = {"PATH": "/usr/bin:/bin", "DATABASE_URL": f"sqlite:///{folder}/played.db"}
+    said = await command(environment, "run", "--playback", str(folder / "run.rec"))
+    assert f"all {CYCLES} cycles went as they were recorded" in said
+    for query in SAME:
+        found = rows(folder / "played.db", query)
+        assert found, query
+        assert found == rows(folder / "accounts.db", query), query
+    assert rows(folder / "played.db", "SELECT sum(cost_usd) FROM sessions") == [(0,)], "a playback costs nothing"
 
 
 def check_memory(folder: Path) -> None:
