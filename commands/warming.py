@@ -1,7 +1,6 @@
 """Price history of a live market, asked for before anybody needs it: a small plan would make each trader wait.
 
-Nothing here is urgent: prices, and what traders ask for themselves, go before. A thread that the floor's end does not
-wait for.
+Nothing here is urgent: prices, and what traders ask for themselves, go before.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ AGAIN_S = 15.0
 TRIES_MAX = 40
 """Of one share in one round; a plan of five requests a minute takes some tries."""
 ROUND_S = 3600.0
+END_S = 1.0
+"""How long the floor's end waits for a request that is on its way."""
 
 
 @contextlib.contextmanager
@@ -29,11 +30,13 @@ def warm_history(market: Market, again_s: float = AGAIN_S) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    threading.Thread(target=_keep_warm, args=(market, again_s, ended), name="warm-history", daemon=True).start()
+    warming = threading.Thread(target=_keep_warm, args=(market, again_s, ended), name="warm-history", daemon=True)
+    warming.start()
     try:
         yield
     finally:
         ended.set()
+        warming.join(END_S)
 
 
 def _keep_warm(market: Market, again_s: float, ended: threading.Event) -> None:
