@@ -534,7 +534,9 @@ def test_the_keyboard_alone_reaches_everything(floor: Exhibit) -> None:
     page = floor.tab()
     count = page.evaluate(ALL_FOCUSABLE)
     assert count > 150
-    buttons_of_plotly = page.locator("#floor :is(.updatemenu-button, .rangeselector .button, .legendtoggle)")
+    buttons_of_plotly = page.locator(
+        "#floor [data-chart] :is(.updatemenu-button, .rangeselector .button, .legendtoggle)"
+    )
     assert buttons_of_plotly.evaluate_all("(all) => all.filter((each) => each.checkVisibility()).length") == 0
     for _ in range(count + 20):
         page.keyboard.press("Tab")
