@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from values.schedule import due_at, slot_at
+from values.schedule import Tape, due_at, slot_at
 
 if TYPE_CHECKING:  # the command line's help must not wait for the agents' and the store's imports
     from database import Store
@@ -52,19 +52,6 @@ class RunsSessions(Protocol):
     async def run(self, mode: Mode) -> SessionEnd: ...
 
     def stop(self, outcome: Outcome, reason: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tape:
-    """A replay's times: the bars' starts in order and the last bar's end; `pause_s` wall seconds between cycles.
-
-    `is_recorded`: a run played back, whose last values are on record with its last cycle.
-    """
-
-    starts: Sequence[datetime]
-    end: datetime
-    pause_s: float
-    is_recorded: bool = False
 
 
 @dataclass(slots=True)
@@ -188,11 +175,12 @@ class Floor:
                         return
                     await self._insist(self.store.anchor, start, 1, timedelta(0))
                     await self._cycle(start)
-        if not self._stopping.is_set() and not tape.is_recorded:
+        if not self._stopping.is_set() and tape.has_end:
             from ledger.valuation import record_values
 
             await self._insist(self.store.anchor, max(tape.end, self.market.clock.now()), 1, timedelta(0))
-            await self._insist(record_values, self.store, self.market, None)
+            with self.passage("the end"):
+                await self._insist(record_values, self.store, self.market, None)
             self.say(f"the replay is at its end, {tape.end:%Y-%m-%d %H:%M} UTC")
 
     async def _cycle(self, slot: datetime) -> None:

@@ -18,9 +18,10 @@ from database import Store
 from market import Market, open_market, recorded
 from recording.recording import Recording
 from store.playback import copy_database, make_played_store
-from trading_floor import Floor, Tape
+from trading_floor import Floor
 from values.clock import parse_time
 from values.errors import Refused
+from values.schedule import Tape
 from values.settings import FloorSettings
 
 
@@ -64,7 +65,8 @@ def open_playback(path: Path, settings: FloorSettings) -> tuple[Store, Market, R
     copy_database(path, address.recording_path)
     store = Store(address)
     market = replace(open_market(store, settings), minds_closed=bool(recording.fact("minds closed")))
-    return store, recorded(market, recording), recording, Tape(starts, recording.latest_time(), 0.0, is_recorded=True)
+    tape = Tape(starts, recording.latest_time(), 0.0, has_end=bool(recording.passages("the end")))
+    return store, recorded(market, recording), recording, tape
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from commands.screen import PlainScreen, Screen, TableScreen
 from commands.seats import FloorRecorder, Models, seats
 from commands.servers import floor_guests
 from commands.summary import summary_lines
+from commands.warming import warm_history
 from database import Store, read_account, write_log
 from desks.connection import ServerGone
 from desks.guests import Guests
@@ -34,9 +35,10 @@ from personas import Persona, load_personas
 from push.targets import Targets
 from recording.recording import Differs, Recording
 from tracers import LogTracer
-from trading_floor import FAST_FACTOR, Floor, RunsSessions, Tape, settle
+from trading_floor import FAST_FACTOR, Floor, RunsSessions, settle
 from values.address import StoreAddress
 from values.errors import StoreEmpty, StoreUnusable
+from values.schedule import Tape
 from values.settings import DashboardSettings, FloorSettings, PushSettings, SearchSettings, load
 
 REPLAY_PAUSE_S = 60.0
@@ -197,6 +199,7 @@ async def _live(
     announcements = _announcements(store, settings, floor, recording)
     recorder = FloorRecorder(store, tracer, None if announcements is None else announcements.announcer)
     servers = _servers(store, market, settings, personas, recording)
+    warming = contextlib.nullcontext() if recording is not None and recording.is_playing else warm_history(market)
     page = DashboardProcess(_told(store, settings, DashboardSettings.model_fields), screen.say) if dashboard else None
 
     def children() -> Iterator[int | None]:
@@ -216,7 +219,7 @@ async def _live(
                     traders.update(seated)
                     settle()
                     async with page or contextlib.nullcontext():
-                        with ending_at_a_difference(floor, recording), screen.showing(floor):
+                        with ending_at_a_difference(floor, recording), warming, screen.showing(floor):
                             await floor.run(cycles_max)
             except ServerGone as error:
                 screen.say(f"the floor can't start: {error}")

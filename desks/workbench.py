@@ -121,7 +121,7 @@ class SessionWorkbench(Workbench):
         self._sources = sources
         self._is_looking = is_looking
         self._orders = 0
-        self._listed_from: dict[str, tuple[Tool, ...]] = {}
+        self._listed_from: dict[str, tuple[Tool, ...]] | None = None
         self._offers: dict[str, _Offer] = {}
         self._schemas: list[ToolSchema] = []
         self.calls = 0
@@ -129,7 +129,8 @@ class SessionWorkbench(Workbench):
 
     async def list_tools(self) -> list[ToolSchema]:
         # a restarted server may offer other tools; its connection then holds another tuple
-        if any(self._listed_from.get(name) is not shelf.connection.tools for name, shelf in self._shelves.items()):
+        listed = self._listed_from
+        if listed is None or any(listed[name] is not each.connection.tools for name, each in self._shelves.items()):
             self._list()
             if self._recording is not None:
                 self._schemas = json.loads(self._recording.tools(self._bench, json.dumps(self._schemas)))
@@ -137,8 +138,8 @@ class SessionWorkbench(Workbench):
 
     def _list(self) -> None:
         self._offers = {}
-        for name, shelf in self._shelves.items():
-            self._listed_from[name] = shelf.connection.tools
+        self._listed_from = {name: shelf.connection.tools for name, shelf in self._shelves.items()}
+        for shelf in self._shelves.values():
             for tool in shelf.connection.tools:
                 if any(fnmatchcase(tool.name, pattern) for pattern in shelf.allowed):
                     offer = _Offer(shelf, tool)

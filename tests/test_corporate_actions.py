@@ -38,13 +38,14 @@ from tests.bookkeeping import books, rows
 from tests.conftest import START, TAPE
 from tests.shelf import ShelfVenue, refused
 from tests.test_dashboard_story import words
-from trading_floor import Floor, Tape
+from trading_floor import Floor
 from values.address import StoreAddress
 from values.clock import exchange_day
 from values.corporate_action import CorporateAction, Delisting, Dividend, Rename, Split
 from values.errors import Refused, UnknownSymbol, VenueUnavailable
 from values.instrument import Instrument
 from values.quote import Bar
+from values.schedule import Tape
 
 MONDAY = date(2026, 3, 2)
 TUESDAY, WEDNESDAY = date(2026, 3, 3), date(2026, 3, 4)

@@ -30,8 +30,9 @@ from tests.chaos.state import Activity, faults_of, orders_of, state_of
 from tests.conftest import START
 from tests.test_store import without_privileges
 from traders import SessionEnd
-from trading_floor import Floor, Tape
+from trading_floor import Floor
 from values.errors import StoreUnusable
+from values.schedule import Tape
 from values.session import Mode, Outcome
 
 SEED = 20

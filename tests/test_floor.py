@@ -24,8 +24,8 @@ from store import tables
 from tests.conftest import START
 from tests.shelf import ShelfVenue
 from traders import SessionEnd
-from trading_floor import Floor, Tape
-from values.schedule import due_at, next_run_at, slot_at
+from trading_floor import Floor
+from values.schedule import Tape, due_at, next_run_at, slot_at
 from values.session import Mode, Outcome
 
 pytestmark = pytest.mark.both_databases

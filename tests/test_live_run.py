@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,15 +14,17 @@ from pydantic import SecretStr
 
 from commands.run import _opening_lines, _server_settings
 from commands.seats import Models
+from commands.warming import warm_history
 from database import NewRun, Store
 from desks.servers import SERVERS
-from market import open_market, open_store
+from market import Market, open_market, open_store
 from research.polygon import PolygonNews
 from research.provider import SearchUnavailable
 from research.server import choose_provider
 from tests import faulty_http as http
 from tests.live import live_store, polygon
 from tests.polygon_loopback import KEY, NEWS, PolygonLoopback, Told, aware
+from values.clock import FixedClock
 from values.errors import BadSetting, Refused, StoreUnusable
 from values.settings import FloorSettings, SearchSettings, load
 from venues.polygon import PolygonVenue
@@ -170,3 +173,24 @@ def test_a_live_market_searches_with_its_own_key_until_there_is_a_better_one(tmp
     )  # fmt: skip
     with closing(open_store(other)) as store, pytest.raises(Refused, match="brave, ddgs or none on a simulated market"):
         choose_provider(other, open_market(store, other))
+
+
+def test_history_is_there_before_a_trader_asks_for_it_though_some_of_it_fails(tmp_path: Path) -> None:
+    asked = threading.Semaphore(0)
+
+    class Heard(PolygonLoopback):
+        def take(self, request: http.Asked) -> http.Reply:
+            asked.release()
+            return super().take(request)
+
+    with Heard(Told(aware("2026-03-03 11:00"))) as vendor, closing(live_store(tmp_path / "live.db")) as store:
+        vendor.script.append(http.answer({"ticker": "of another"}))  # to the first
+        listed = polygon(store, vendor).instruments()
+        market = Market(polygon(store, vendor), FixedClock(vendor.told.now))
+        with warm_history(market, again_s=0.0):
+            for _ in listed:
+                assert asked.acquire(timeout=30)
+        trader = Market(polygon(store, vendor), FixedClock(vendor.told.now))
+        for instrument in listed[1:-1]:
+            assert len(trader.bars(instrument.symbol, "day", 30)) == 30
+        assert len(vendor.requests) == len(listed)

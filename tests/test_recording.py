@@ -32,8 +32,8 @@ SAME = (
     "SELECT account, symbol, action, confidence, horizon_days, rationale, session_id, market_time FROM decisions "
     "ORDER BY account, symbol, market_time",
     "SELECT account, value, cash, cycle, market_time FROM portfolio_values ORDER BY account, id",
-    "SELECT id, account, cycle, mode, model, outcome, appraisal, turns, tool_calls, input_tokens, output_tokens, "
-    "cost_usd FROM sessions ORDER BY id",
+    "SELECT id, account, cycle, mode, model, outcome, appraisal, turns, tool_calls, input_tokens, output_tokens "
+    "FROM sessions ORDER BY id",
     "SELECT * FROM holdings ORDER BY account, symbol",
     "SELECT name, cash, realised, state, strategy FROM accounts ORDER BY name",
 )

@@ -1,10 +1,25 @@
-"""When the floor's cycles are due: on multiples of N market minutes, counted from 1970."""
+"""When the floor's cycles are due: on multiples of N market minutes, counted from 1970, or on a replay's tape."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """A replay's times: the bars' starts in order and the last bar's end; `pause_s` wall seconds between cycles.
+
+    `has_end`: values are recorded at the end too; not where a run is played back that did not reach it.
+    """
+
+    starts: Sequence[datetime]
+    end: datetime
+    pause_s: float
+    has_end: bool = True
 
 
 def slot_at(moment: datetime, every: timedelta) -> datetime:

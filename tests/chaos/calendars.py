@@ -23,9 +23,9 @@ from store import tables
 from tests.chaos.faketime import FakeTime, faked, run_virtually
 from tests.chaos.machine import NAMES, Machine, machine, out_of_order
 from tests.shelf import LISTED, ShelfVenue
-from trading_floor import Floor, Tape
+from trading_floor import Floor
 from values.quote import MarketSession
-from values.schedule import slot_at
+from values.schedule import Tape, slot_at
 from values.settings import MarketSettings, load
 from venues.replay import ReplayVenue
 

@@ -41,10 +41,11 @@ from tests.chaos.in_process import InProcessNursery
 from tests.chaos.seeded_model import SeededModel
 from tracers import LogTracer
 from traders import SessionBounds, Trader
-from trading_floor import Floor, Tape
+from trading_floor import Floor
 from values.errors import StoreUnusable
 from values.log import LogRow
 from values.push_settings import DEFAULT_LEVELS
+from values.schedule import Tape
 from values.settings import PROJECT
 from values.usage import Rates
 from venues.history import history_hash, import_history

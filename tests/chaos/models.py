@@ -51,9 +51,10 @@ from tests.model_faults import FAULTS, SYMBOL
 from tests.model_loopback import ModelLoopback
 from tracers import LogTracer
 from traders import GRACE_S, SessionBounds, SessionEnd, Trader
-from trading_floor import Floor, Tape
+from trading_floor import Floor
 from values.clock import iso
 from values.money import ZERO
+from values.schedule import Tape
 from values.session import Mode
 from values.settings import MarketSettings, load
 from values.usage import Rates

@@ -23,7 +23,8 @@ from desks.launch import Launch
 from model_clients.house import HouseModel
 from store import tables
 from tests.floors import SmallFloor, small_floor
-from trading_floor import Floor, Tape
+from trading_floor import Floor
+from values.schedule import Tape
 from values.settings import PROJECT
 
 RULES = {"cathie": "beta", "george": "macro", "ray": "trend", "warren": "value"}
