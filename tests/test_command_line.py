@@ -27,7 +27,9 @@ from values.settings import PROJECT
 FLOOR = [sys.executable, str(PROJECT / "trading_floor.py")]
 # the nursery, the market and search servers, and for each of four traders accounts, memory and push
 SERVERS_RUNNING = 1 + 2 + 3 + 4 * 3
-HOURS = ("14", "15", "16", "17", "18", "19", "20")
+HOURS = ("18", "19", "20")
+
+Killed = tuple[Path, list[str], subprocess.CompletedProcess[str], int, list[psutil.Process]]
 
 
 def environment_of(folder: Path) -> dict[str, str]:
@@ -56,6 +58,11 @@ def once(floor_of_one_cycle: tuple[Path, Told], tmp_path: Path) -> Told:
     return told
 
 
+def soon(folder: Path) -> dict[str, str]:
+    """The environment of a floor whose next cycle is due when it has started."""
+    return environment_of(folder) | {"RUN_EVERY_N_MINUTES": "3", "RUN_EVEN_WHEN_MARKET_IS_CLOSED": "true"}
+
+
 def run(environment: dict[str, str], *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*FLOOR, *arguments], env=environment, text=True, capture_output=True, input=said, timeout=120, cwd="/"
@@ -68,7 +75,7 @@ def outcomes(folder: Path) -> set[str]:
 
 
 def replay_file(folder: Path) -> Path:
-    """Three symbols over two days of seven hours, written by the test."""
+    """Three symbols over the last three hours of two days, written by the test."""
     path = folder / "prices.csv.gz"
     with gzip.open(path, "wt", newline="") as stream:
         writer = csv.writer(stream)
@@ -110,7 +117,7 @@ def test_a_cycle_then_the_owners_view_of_it(once: Told, environment: dict[str, s
         assert name in once.stdout
     assert once.stdout.count(" completed (trade") == 4
 
-    status = run(environment, "status")
+    status = ask(environment, "status")
     assert "SIMULATED" in status.stdout
     assert "not running" in status.stdout
     assert "house/value" in status.stdout
@@ -137,39 +144,11 @@ def test_a_cycle_then_the_owners_view_of_it(once: Told, environment: dict[str, s
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
 
 
-def test_a_terminal_shows_a_live_table_and_a_countdown_until_a_signal(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    controller, terminal = pty.openpty()
-    with subprocess.Popen(
-        [*FLOOR, "run"], env=environment | {"TERM": "xterm"}, stdout=terminal, stderr=terminal, cwd="/"
-    ) as floor:
-        os.close(terminal)
-        shown = b""
-        wanted = (b"SIMULATED market", b"rule-based", b"warren", b"house/value", b"10,000.00", b"next run in")
-        while not all(text in shown for text in wanted):
-            shown += os.read(controller, 65536)
-        children = psutil.Process(floor.pid).children(recursive=True)
-        assert len(children) == SERVERS_RUNNING
-        floor.send_signal(signal.SIGTERM)
-        with contextlib.suppress(OSError):  # the terminal is gone when its last writer is
-            while os.read(controller, 65536):
-                pass
-    os.close(controller)
-    assert floor.returncode == 0
-    assert still_running(children) == []
-    assert outcomes(tmp_path) <= {"completed", "interrupted"}
-    assert ask(environment, "accounts", "reconcile").returncode == 0
-
-
 def test_pause_reduce_halt_and_resume_say_whom_they_concern(once: Told, environment: dict[str, str]) -> None:
     assert ask(environment, "pause", "ray").stdout == "ray: paused\n"
     assert ask(environment, "reduce", "George").stdout == "george: reducing: sales only\n"
     assert ask(environment, "halt").stdout == "cathie, george, ray, warren: halted\n"
     assert "halted" in ask(environment, "accounts", "show", "warren").stdout
-    again = run(environment, "once")
-    assert "cathie is halted and skips this cycle" in again.stdout
-    assert "ray is paused and skips this cycle" in again.stdout
     assert ask(environment, "resume").stdout == "cathie, george, ray, warren: active again\n"
     nobody = ask(environment, "halt", "nobody")
     assert (nobody.returncode, "there is no account nobody" in nobody.stderr) == (2, True)
@@ -219,50 +198,75 @@ def test_reset_asks_first_and_keeps_a_copy(environment: dict[str, str], tmp_path
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(
     environment: dict[str, str], variable: str, value: str, says: str
 ) -> None:
-    start = run if value == "openai/x" else ask  # this one is found out once servers run
-    done = start(environment | {variable: value}, "once")
+    done = ask(environment | {variable: value}, "once")
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_the_floor_with_no_process_left_and_no_session_half_recorded(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def killed_floor(floor_of_one_cycle: tuple[Path, Told], tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """A floor's second cycle, for which cathie was halted and ray paused, until it is killed.
+
+    Its folder, what it said, what a second floor on its store was told, its process, and those it had started.
+    """
+    folder = tmp_path_factory.mktemp("killed")
+    shutil.copytree(floor_of_one_cycle[0], folder, dirs_exist_ok=True)
+    environment = soon(folder)
+    ask(environment, "halt", "cathie")
+    ask(environment, "pause", "ray")
     with subprocess.Popen([*FLOOR, "run"], env=environment, stdout=subprocess.PIPE, text=True, cwd="/") as floor:
         assert floor.stdout is not None
-        for line in floor.stdout:
-            if "cycle 1," in line:
-                break
-        children = psutil.Process(floor.pid).children(recursive=True)
-        assert len(children) == SERVERS_RUNNING
+        said = [floor.stdout.readline()]
         second = run(environment, "once")
-        assert (second.returncode, f"process {floor.pid}" in second.stderr) == (2, True)
-        floor.send_signal(signal.SIGINT)
-        rest = floor.stdout.read()
-        assert floor.wait(timeout=30) == 0
-    assert "account" in rest
-    assert still_running(children) == []
-    assert outcomes(tmp_path) <= {"completed", "interrupted"}
-    assert ask(environment, "accounts", "reconcile").returncode == 0
+        while "cycle 2," not in said[-1]:
+            said.append(floor.stdout.readline())
+            assert said[-1], said
+        children = psutil.Process(floor.pid).children(recursive=True)
+        floor.kill()
+        said += floor.stdout.readlines()
+    return folder, said, second, floor.pid, children
 
 
-def test_no_process_outlives_a_floor_that_is_killed_and_the_next_start_needs_no_hand(
-    environment: dict[str, str], tmp_path: Path
+def test_a_floor_obeys_its_owner_is_alone_on_its_store_and_leaves_no_process_when_it_is_killed(
+    killed_floor: Killed,
 ) -> None:
-    with subprocess.Popen([*FLOOR, "run"], env=environment, stdout=subprocess.PIPE, text=True, cwd="/") as floor:
-        assert floor.stdout is not None
-        for line in floor.stdout:
-            if "cycle 1," in line:
-                break
+    _, said, second, pid, children = killed_floor
+    assert len(children) == SERVERS_RUNNING
+    assert still_running(children) == []
+    assert any("cathie is halted and skips this cycle" in line for line in said)
+    assert any("ray is paused and skips this cycle" in line for line in said)
+    assert not any("warren is" in line for line in said)
+    assert (second.returncode, f"process {pid}" in second.stderr) == (2, True)
+
+
+def test_the_next_floor_needs_no_hand_shows_a_terminal_a_live_table_and_ends_at_ctrl_c_with_nothing_left(
+    killed_floor: Killed,
+) -> None:
+    folder = killed_floor[0]
+    environment = soon(folder)
+    ask(environment, "resume")
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*FLOOR, "run"], env=environment | {"TERM": "xterm"}, stdout=terminal, stderr=terminal, cwd="/"
+    ) as floor:
+        os.close(terminal)
+        shown = b""
+        wanted = (b"SIMULATED market", b"rule-based", b"warren", b"house/value", b"next run in", b"10,000.00")
+        while not all(text in shown for text in wanted):
+            shown += os.read(controller, 65536)
         children = psutil.Process(floor.pid).children(recursive=True)
         assert len(children) == SERVERS_RUNNING
-        floor.kill()
+        floor.send_signal(signal.SIGINT)
+        rest = b""
+        with contextlib.suppress(OSError):  # the terminal is gone when its last writer is
+            while more := os.read(controller, 65536):
+                rest += more
+    os.close(controller)
+    assert floor.returncode == 0
+    assert b"account" in rest
     assert still_running(children) == []
-    once = run(environment, "once")
-    assert once.returncode == 0
-    with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
-        assert raw.execute("SELECT count(*) FROM sessions WHERE outcome = 'open'").fetchone() == (0,)
+    assert outcomes(folder) <= {"completed", "interrupted"}
     assert ask(environment, "accounts", "reconcile").returncode == 0
 
 
@@ -272,7 +276,7 @@ def test_a_replay_runs_to_its_end_and_ends_by_itself_with_a_table(environment: d
     done = run(environment, "run", "--market", "replay", "--history", str(history), "--as-fast-as-possible")
     assert done.returncode == 0, done.stderr
     assert "the replay is at its end, 2026-03-03 21:00 UTC" in done.stdout
-    assert "14 cycles" in done.stdout
+    assert "6 cycles" in done.stdout
     assert "largest fall" in done.stdout
     with closing(sqlite3.connect(tmp_path / "accounts.db")) as raw:
         sessions = raw.execute("SELECT account, mode, outcome FROM sessions ORDER BY wall_time").fetchall()
@@ -281,10 +285,10 @@ def test_a_replay_runs_to_its_end_and_ends_by_itself_with_a_table(environment: d
         for _, price, moment in open_prices.fetchall():
             hour = HOURS.index(moment[11:13])
             assert price == (110 + hour) * 10**8  # the bar's open, never its close
-    assert len(sessions) == 14 * 4
+    assert len(sessions) == 6 * 4
     assert {outcome for _, _, outcome in sessions} == {"completed"}
     modes = [mode for account, mode, _ in sessions if account == "ray"]
-    assert modes == ["trade", "rebalance"] * 7
+    assert modes == ["trade", "rebalance"] * 3
     assert late == (0,)
     assert ask(environment, "accounts", "reconcile").returncode == 0
 

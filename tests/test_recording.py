@@ -20,6 +20,7 @@ from model_clients.failures import RateLimited, RequestRefused
 from model_clients.recorded import RecordedClient
 from recording.recording import Differs, Recording
 from recording.session import FillOrder, SessionRecording
+from tests.owner import ask
 from tests.scripted import ScriptedModel, call
 from values.errors import Refused
 from values.settings import PROJECT
@@ -38,9 +39,13 @@ SAME = (
 )
 
 
+def environment_of(folder: Path, store: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
+    return kept | {"DATABASE_URL": f"sqlite:///{folder}/{store}", "COLUMNS": "160"}
+
+
 def run(folder: Path, store: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
-    environment |= {"DATABASE_URL": f"sqlite:///{folder}/{store}", "COLUMNS": "160"}
+    environment = environment_of(folder, store)
     return subprocess.run([*FLOOR, *arguments], env=environment, text=True, capture_output=True, timeout=120, cwd="/")
 
 
@@ -68,9 +73,9 @@ def test_a_run_plays_back_to_the_same_decisions_fills_and_books(recorded: Path) 
         assert found, query
         assert found == rows(recorded / "run.db", query)
     assert rows(recorded / "played.db", "SELECT count(*) FROM notifications") == [(0,)], "a playback pushes nothing"
-    looked = run(recorded, "played.db", "status")
+    looked = ask(environment_of(recorded, "played.db"), "status")
     assert looked.returncode == 0, looked.stderr
-    again = run(recorded, "played.db", "run", "--playback", str(recorded / "run.rec"))
+    again = ask(environment_of(recorded, "played.db"), "run", "--playback", str(recorded / "run.rec"))  # refused
     assert again.returncode == 2
     assert "wants a store of its own" in again.stderr
 

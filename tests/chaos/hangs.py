@@ -38,7 +38,7 @@ MODULE = "tests.crashing_server"
 ORDERS = {"insert": ("buy_shares", "AAPL"), "update": ("buy_shares", "MSFT"), "delete": ("sell_shares", "MSFT")}
 """What a trade does to its row of holdings; the account holds one share of Microsoft."""
 SESSION = "trace_case"
-CASE_CALL_S = {"killed": CALL_S, "hung": 8.0}
+CASE_CALL_S = {"killed": CALL_S, "hung": 5.0}
 STREAM_CALL_S = 5.0
 RUNS_S = 0.1
 LANES = 5
@@ -51,7 +51,7 @@ Case = tuple[str, str, str]
 ALL_CASES: Sequence[Case] = tuple(product(ORDERS, POINTS, FAULTS))
 
 
-async def at_points(folder: Path, cases: Sequence[Case]) -> dict[Case, list[str]]:
+async def at_points(folder: Path, cases: Sequence[Case], nursery: Nursery) -> dict[Case, list[str]]:
     """What was not as promised in each case."""
     template = folder / "template"
     store = opened(template, ["warren"])
@@ -59,7 +59,7 @@ async def at_points(folder: Path, cases: Sequence[Case]) -> dict[Case, list[str]
     Account(store, open_market(store, settings), "warren", "client").buy_shares("MSFT", 1, "held from the start")
     open_session_row(store, SESSION, "warren", 1, "trade", "none")
     store.close()
-    nursery, turns = Nursery([MODULE], PROJECT), {fault: asyncio.Semaphore(many) for fault, many in AT_ONCE.items()}
+    turns = {fault: asyncio.Semaphore(many) for fault, many in AT_ONCE.items()}
 
     async def one(case: Case) -> list[str]:
         async with turns[case[2]]:
@@ -67,10 +67,7 @@ async def at_points(folder: Path, cases: Sequence[Case]) -> dict[Case, list[str]
             shutil.copytree(template, own)
             return await _at_point(own, nursery, case)
 
-    try:
-        told = await asyncio.gather(*(one(case) for case in cases))
-    finally:
-        await nursery.stop()
+    told = await asyncio.gather(*(one(case) for case in cases))
     return dict(zip(cases, told, strict=True))
 
 
@@ -149,10 +146,18 @@ async def at_random(folder: Path, times: int, chance: Random) -> tuple[Tally, li
     return tally, late
 
 
+async def _at_all_points(folder: Path) -> dict[Case, list[str]]:
+    nursery = Nursery([MODULE], PROJECT)
+    try:
+        return await at_points(folder, ALL_CASES, nursery)
+    finally:
+        await nursery.stop()
+
+
 def prove(scale: int, seed: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        broken = asyncio.run(at_points(folder, ALL_CASES))
+        broken = asyncio.run(_at_all_points(folder))
         tally, late = asyncio.run(at_random(folder, 50 * scale, Random(seed)))
     for case, sentences in broken.items():
         if sentences:

@@ -20,6 +20,7 @@ import psutil
 
 from benchmarks.figure import Figure
 from desks.connection import RESTARTS_MAX
+from desks.nursery import Nursery
 from tests.chaos.streams import Tally, nursery_of_accounts, opened, served
 from tests.processes import still_running
 from tests.shelf import simulated_settings
@@ -35,20 +36,17 @@ SERVER_RUNS_S = 0.1
 UP_S = 120.0
 
 
-async def kill_servers(folder: Path, kills: int, chance: Random) -> Tally:
+async def kill_servers(folder: Path, kills: int, chance: Random, nursery: Nursery) -> Tally:
     """Kill an accounts server `kills` times; the workbench is to send what was under way again, once."""
     tally = Tally()
-    store, nursery = opened(folder, ["warren"]), nursery_of_accounts()
-    try:
-        while tally.kills < kills:
-            for_now = min(RESTARTS_MAX, kills - tally.kills)  # a connection leaves alone what ends more often
-            async with served(store, folder, nursery, f"trace_{tally.kills}", tally) as warren:
-                for _ in range(for_now):
-                    await warren.stream.wait(chance.uniform(0, SERVER_RUNS_S))
-                    tally.processes_left += (await warren.hit(signal.SIGKILL)).ended_at is None
-            assert warren.connection.restarts == for_now
-    finally:
-        await nursery.stop()
+    store = opened(folder, ["warren"])
+    while tally.kills < kills:
+        for_now = min(RESTARTS_MAX, kills - tally.kills)  # a connection leaves alone what ends more often
+        async with served(store, folder, nursery, f"trace_{tally.kills}", tally) as warren:
+            for _ in range(for_now):
+                await warren.stream.wait(chance.uniform(0, SERVER_RUNS_S))
+                tally.processes_left += (await warren.hit(signal.SIGKILL)).ended_at is None
+        assert warren.connection.restarts == for_now
     tally.judge(store)
     store.close()
     return tally
@@ -211,7 +209,11 @@ async def _both(server_kills: int, floor_kills: int, seed: int) -> Tally:
     tally = Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tally.add(await kill_servers(folder / "servers", server_kills, Random(f"{seed} servers")))
+        nursery = nursery_of_accounts()
+        try:
+            tally.add(await kill_servers(folder / "servers", server_kills, Random(f"{seed} servers"), nursery))
+        finally:
+            await nursery.stop()
         waiting = list(range(0, floor_kills, KILLS_OF_A_STORE))
 
         async def lane() -> None:

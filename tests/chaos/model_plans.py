@@ -113,10 +113,25 @@ def every_fault(positions: Sequence[int], streamed: Sequence[bool]) -> list[Plan
 
 
 def each_fault_once() -> list[Plan]:
-    """Every kind, at one position after the other, streamed and whole in turn; those that are waited for first."""
+    """Every kind, two to a session where the first leaves room for another; those that are waited for first.
+
+    At one position after the other, streamed and whole in turn.
+    """
     kinds = sorted(FAULTS, key=lambda fault: fault.ends != "timed_out")
+    alone = [fault for fault in kinds if fault.name == UNMIXED]
+    last = [fault for fault in kinds if fault.ends in ("failed", "timed_out") or fault.is_costly]
+    first = [fault for fault in kinds if fault not in last and fault not in alone]
     positions = list(POSITIONS.values())
-    return [Plan(((positions[at % 3], fault),), at % 2 == 0) for at, fault in enumerate(kinds)]
+    plans = []
+    for at, fault in enumerate(last):
+        position = positions[at % 3]
+        plan = Plan(((position, fault),), at % 2 == 0)
+        pair = Plan(((0, first[0]), (position, fault)), at % 2 == 0) if first else plan
+        if first and expected(pair).met == 2:
+            plan = pair
+            del first[0]
+        plans.append(plan)
+    return plans + [Plan(((positions[at % 3], fault),), at % 2 == 0) for at, fault in enumerate([*first, *alone])]
 
 
 def mixtures(count: int, chance: random.Random) -> list[Plan]:

@@ -48,23 +48,19 @@ class Recovery:
     differences: list[str] = field(default_factory=list)
 
 
-async def recover(folder: Path, on_record: int, batch: int, rounds: int, chance: Random) -> Recovery:
+async def recover(folder: Path, on_record: int, batch: int, rounds: int, chance: Random, nursery: Nursery) -> Recovery:
     """Kill a writer of batches `rounds` times on a record of `on_record` transactions."""
     found = Recovery()
     path = folder / "accounts.db"
     store = opened(folder, ["warren"])
     fill_record(store, "warren", on_record)
     store.close()
-    nursery = nursery_of_accounts()
-    try:
-        await _first_fill_s(folder, nursery)  # the nursery's own start is nobody's recovery
-        for _ in range(rounds):
-            found.after_a_close.append(await _first_fill_s(folder, nursery))
-            found.batches_told += await _kill_a_writer(path, batch, chance.uniform(0, WRITES_S))
-            found.wal_bytes.append(path.with_name(path.name + "-wal").stat().st_size)
-            found.after_a_kill.append(await _first_fill_s(folder, nursery))
-    finally:
-        await nursery.stop()
+    await _first_fill_s(folder, nursery)  # the nursery's own start is nobody's recovery
+    for _ in range(rounds):
+        found.after_a_close.append(await _first_fill_s(folder, nursery))
+        found.batches_told += await _kill_a_writer(path, batch, chance.uniform(0, WRITES_S))
+        found.wal_bytes.append(path.with_name(path.name + "-wal").stat().st_size)
+        found.after_a_kill.append(await _first_fill_s(folder, nursery))
     store = Store(path)
     table = tables.transactions.c
     with store.read() as connection:
@@ -104,9 +100,17 @@ async def _kill_a_writer(path: Path, batch: int, after_s: float) -> int:
     return 1 + (await rest).count(b"\n")
 
 
+async def _proven(folder: Path, rounds: int, chance: Random) -> Recovery:
+    nursery = nursery_of_accounts()
+    try:
+        return await recover(folder, ON_RECORD, A_BATCH, rounds, chance, nursery)
+    finally:
+        await nursery.stop()
+
+
 def prove(scale: int, seed: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name:
-        found = asyncio.run(recover(Path(name), ON_RECORD, A_BATCH, ROUNDS * scale, Random(seed)))
+        found = asyncio.run(_proven(Path(name), ROUNDS * scale, Random(seed)))
     print(*found.differences[:20], sep="\n")
     assert found.batches_on_record.is_integer(), f"half a batch is on record: {found.batches_on_record}"
     assert min(found.wal_bytes) > 0, "a kill left nothing to recover"
