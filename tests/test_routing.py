@@ -234,7 +234,7 @@ def test_with_many_models_each_persona_has_its_own_where_its_provider_has_a_key(
     with_keys = [model.partition("/")[0] for name, model in own.items() if name != "cathie"]
     models, said = chosen(*with_keys, use_many_models=True, model="house")
     assert models == {name: (model,) if name != "cathie" else () for name, model in own.items()}
-    assert said == f"cathie would use {own['cathie']}; grok has no key, so it uses house"
+    assert said == f"cathie would use {own['cathie']}; anthropic has no key, so it uses house"
 
 
 def test_a_tier_goes_through_the_providers_in_the_order_that_the_owner_gave(monkeypatch: pytest.MonkeyPatch) -> None:
