@@ -63,14 +63,14 @@ def render_parts(view: View) -> Markup:
                 Cell(each.name, each.name),
                 Cell(tag("span", each.state, class_=f"state {each.state}"), each.state),
                 Cell(each.why, each.why, "why"),
-                Cell(each.change, each.change, "why"),
+                Cell(each.change.replace("`", ""), each.change, "why"),
             ],
         )
         for each in view.parts
     ]
     told = [each for each in view.parts if each.state != "real"]
-    line = ", ".join(f"{each.name} {each.state}" for each in told) or "everything is real"
-    summary = tag("summary", tag("strong", "What is real"), Markup(" "), tag("span", line if view.parts else ""))
+    line = ", ".join(f"{each.name} {each.state}" for each in told) or ("everything" if view.parts else "not on record")
+    summary = tag("summary", tag("strong", "What is real:"), Markup(" "), tag("span", line))
     return tag("details", summary, table("parts", PARTS, rows, "Not on record: the floor writes it when it starts."))
 
 
