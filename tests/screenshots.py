@@ -21,7 +21,7 @@ from values.settings import PROJECT, MarketSettings, load
 FOLDER = PROJECT / "docs" / "screenshots"
 CYCLES = 16
 BETWEEN = timedelta(hours=7)
-BYTES_MAX = 300_000
+BYTES_MAX = 350_000
 SHOTS = {"light": ("light", 1440, 1500), "dark": ("dark", 1440, 1500), "phone": ("light", 390, 1300)}
 
 
