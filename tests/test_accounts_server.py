@@ -37,6 +37,8 @@ from values.errors import Refused, StoreBusy
 from values.names import normalise_name
 from wire.server import RefusingServer
 
+pytestmark = pytest.mark.both_databases
+
 ONE_STORE = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
 
 SECRET = "the secret plan of george"
@@ -183,7 +185,6 @@ class TestTools:
             assert caller.tools.keys() == CALLS.keys()
 
 
-@pytest.mark.both_databases
 class TestResults:
     async def test_a_purchase_and_a_sale_return_the_fill_and_what_is_left(self, bound: RefusingServer) -> None:
         async with calling(bound) as caller:
@@ -390,7 +391,6 @@ class TestOperator:
             assert (await caller.read("accounts://strategy/george"))[1] == SECRET
         assert rows(store, tables.transactions)[-1].actor == "operator"
 
-    @pytest.mark.both_databases
     async def test_a_name_that_no_account_has_is_refused_and_never_opened(
         self, operator: RefusingServer, store: Store
     ) -> None:
@@ -426,7 +426,6 @@ class TestOperator:
         assert refusals(store) == [("george", "buy_shares", "bad_argument"), ("george", "buy_shares", "bad_quantity")]
 
 
-@pytest.mark.both_databases
 class TestErrors:
     async def test_a_refused_order_is_an_error_with_its_reason_and_leaves_one_row(
         self, bound: RefusingServer, store: Store
